@@ -1,0 +1,188 @@
+#include "elementary.h"
+
+#include <string.h>
+
+#define LN2_HI 0x1.62e42fee00000p-1 /* 32 bits, so that k * LN2_HI is exact */
+#define LN2_LO 0x1.a39ef35793c76p-33
+#define LOG2_E 0x1.71547652b82fep+0
+
+static double
+from_bits(uint64_t bits)
+{
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static uint64_t
+to_bits(double x)
+{
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static int64_t
+nearest(double x)
+{
+    return (int64_t)(x < 0 ? x - 0.5 : x + 0.5);
+}
+
+/* c[0] + x (c[1] + x (c[2] + ...)) */
+static double
+horner(double x, const double *c, int n)
+{
+    double sum = c[n - 1];
+    for (int i = n - 2; i >= 0; i--) {
+        sum = sum * x + c[i];
+    }
+    return sum;
+}
+
+double
+am_exp(double x)
+{
+    /* e^r = 1 + r + r^2 (1/2! + r/3! + ...) for |r| <= ln(2) / 2; the first dropped term is 4e-18. */
+    static const double c[] = {1.0 / 2,         1.0 / 6,          1.0 / 24,        1.0 / 120,
+                               1.0 / 720,       1.0 / 5040,       1.0 / 40320,     1.0 / 362880,
+                               1.0 / 3628800.0, 1.0 / 39916800.0, 1.0 / 479001600, 1.0 / 6227020800.0};
+    if (x != x) {
+        return x;
+    }
+    if (x > 709.79) {
+        return __builtin_inf();
+    }
+    if (x < -745.2) {
+        return 0.0;
+    }
+    int64_t k = nearest(x * LOG2_E);
+    double hi = x - (double)k * LN2_HI;
+    double lo = (double)k * LN2_LO;
+    double r = hi - lo;
+    double tail = (hi - r) - lo; /* what r lost by rounding */
+    double y = 1.0 + (r + (tail + r * r * horner(r, c, 12)));
+    /* In two factors, because 2^k itself may be subnormal or overflow. */
+    int64_t half = k / 2;
+    return y * from_bits((uint64_t)(half + 1023) << 52) *
+           from_bits((uint64_t)(k - half + 1023) << 52);
+}
+
+double
+am_log(double x)
+{
+    /* log(m) = f - f^2/2 + s (f^2/2 + R) with f = m - 1, s = f / (2 + f) and
+     * R = 2 (s^2/3 + s^4/5 + ...), m in [sqrt(1/2), sqrt(2)). */
+    static const double c[] = {2.0 / 3,  2.0 / 5,  2.0 / 7,  2.0 / 9,  2.0 / 11,
+                               2.0 / 13, 2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21, 2.0 / 23};
+    if (x != x || x < 0) {
+        return __builtin_nan("");
+    }
+    if (x == 0) {
+        return -__builtin_inf();
+    }
+    if (x == __builtin_inf()) {
+        return x;
+    }
+    int64_t k = 0;
+    if (x < 0x1p-1022) { /* subnormal */
+        x *= 0x1p54;
+        k = -54;
+    }
+    uint64_t bits = to_bits(x);
+    k += (int64_t)(bits >> 52) - 1023;
+    double m = from_bits((bits & 0xfffffffffffffu) | 0x3ff0000000000000u);
+    if (m > 0x1.6a09e667f3bcdp+0) {
+        m *= 0.5;
+        k += 1;
+    }
+    double f = m - 1.0;
+    double s = f / (2.0 + f);
+    double s2 = s * s;
+    double half = 0.5 * f * f;
+    double r = s2 * horner(s2, c, 11);
+    return (double)k * LN2_HI - ((half - (s * (half + r) + (double)k * LN2_LO)) - f);
+}
+
+double
+am_log1p(double x)
+{
+    /* log(u) x / (u - 1): the rounding error of u = 1 + x cancels (Kahan). */
+    double u = 1.0 + x;
+    if (u == 1.0 || u == __builtin_inf()) {
+        return x;
+    }
+    return am_log(u) * (x / (u - 1.0));
+}
+
+/* sin and cos of |r| <= pi/4, by their Taylor series. */
+static double
+sin_core(double r, double tail)
+{
+    static const double c[] = {-1.0 / 6,         1.0 / 120,           -1.0 / 5040,
+                               1.0 / 362880,     -1.0 / 39916800.0,   1.0 / 6227020800.0,
+                               -1.0 / 1307674368e3, 1.0 / 355687428096e3};
+    double r2 = r * r;
+    return r + (r * r2 * horner(r2, c, 8) + tail);
+}
+
+static double
+cos_core(double r, double tail)
+{
+    static const double c[] = {1.0 / 24,         -1.0 / 720,         1.0 / 40320,
+                               -1.0 / 3628800.0, 1.0 / 479001600.0,  -1.0 / 87178291200.0,
+                               1.0 / 20922789888e3};
+    double r2 = r * r;
+    double w = 1.0 - 0.5 * r2;
+    return w + (((1.0 - w) - 0.5 * r2) + (r2 * r2 * horner(r2, c, 7) - r * tail));
+}
+
+/* r + tail = x - k pi/2 with pi/2 in three parts of 33, 33 and 53 bits. */
+static int64_t
+reduce(double x, double *r, double *tail)
+{
+    const double part1 = 0x1.921fb54400000p+0;
+    const double part2 = 0x1.0b4611a600000p-34;
+    const double part3 = 0x1.3198a2e037073p-69;
+    int64_t k = nearest(x * 0x1.45f306dc9c883p-1);
+    double a = x - (double)k * part1;
+    double b = (double)k * part2;
+    double hi = a - b;
+    double lo = ((a - hi) - b) - (double)k * part3;
+    *r = hi + lo;
+    *tail = (hi - *r) + lo;
+    return k & 3;
+}
+
+static double
+sin_shifted(double x, int64_t quarter)
+{
+    if (x - x != 0) { /* infinite or NaN */
+        return __builtin_nan("");
+    }
+    if (!(x > -0x1p52 && x < 0x1p52)) {
+        return __builtin_nan(""); /* no bit of the angle is left */
+    }
+    double r, tail;
+    switch ((reduce(x, &r, &tail) + quarter) & 3) {
+        case 0:
+            return sin_core(r, tail);
+        case 1:
+            return cos_core(r, tail);
+        case 2:
+            return -sin_core(r, tail);
+        default:
+            return -cos_core(r, tail);
+    }
+}
+
+double
+am_sin(double x)
+{
+    return sin_shifted(x, 0);
+}
+
+double
+am_cos(double x)
+{
+    return sin_shifted(x, 1);
+}

@@ -1,0 +1,25 @@
+/* A small thread pool: one loop over fixed chunks at a time.
+ *
+ * Which thread runs a chunk is left to chance; what a chunk computes must depend on its index alone. Then
+ * results are the same for any number of threads. Threads are created on first use, sleep
+ * on a condition variable, leave all signals to the caller and are forgotten after fork. */
+#ifndef AMBIG_BASE_POOL_H
+#define AMBIG_BASE_POOL_H
+
+#include "status.h"
+
+#define AM_MAX_THREADS 256
+
+/* `slot` < threads tells which scratch memory is free; slot 0 is always the calling thread. */
+typedef am_status (*am_chunk_fn)(void *arg, int64_t chunk, int slot, am_error *err);
+
+/* fn(arg, 0..chunks-1, ...) on at most `threads` threads. The lowest failing chunk gives the status
+ * and the message, whatever the number of threads. A call from inside another, or beside one,
+ * runs on the calling thread alone. */
+am_status am_parallel_for(int64_t chunks, int threads, am_chunk_fn fn, void *arg, am_error *err);
+
+/* The process-wide number, 0 until somebody set one. threadpoolctl calls these by name. */
+AM_EXPORT void am_set_num_threads(int threads);
+AM_EXPORT int am_get_num_threads(void);
+
+#endif

@@ -8,7 +8,7 @@ void *
 am_carve(am_arena *arena, int64_t count, int64_t size)
 {
     int64_t bytes, end;
-    if (count < 0 || __builtin_mul_overflow(count, size, &bytes) ||
+    if (count < 0 || size < 0 || __builtin_mul_overflow(count, size, &bytes) ||
         __builtin_add_overflow(bytes, AM_ALIGNMENT - 1, &bytes)) {
         arena->overflow = 1;
         return NULL;
@@ -37,7 +37,10 @@ am_arena_reserve(am_arena *arena, am_error *err)
     /* At least one byte: a block of NULL would mean "measuring". */
     arena->capacity = arena->used > 0 ? arena->used : AM_ALIGNMENT;
     arena->used = 0;
-    return am_alloc((void **)&arena->block, arena->capacity, 1, err);
+    void *block;
+    AM_TRY(am_alloc(&block, arena->capacity, 1, err));
+    arena->block = block;
+    return AM_OK;
 }
 
 void

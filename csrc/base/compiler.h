@@ -29,7 +29,7 @@ am_min_i64(int64_t a, int64_t b)
 static inline int64_t
 am_ceil_div(int64_t a, int64_t b)
 {
-    return (a + b - 1) / b;
+    return a / b + (a % b != 0);
 }
 
 #endif

@@ -28,7 +28,9 @@ am_cpu_detect(void)
         raw.leaf1_ecx = c;
         if (c >> 27 & 1) {
             uint32_t low, high;
-            __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+            __asm__ volatile("xgetbv" /* volatile: must not be moved before the test */
+                             : "=a"(low), "=d"(high)
+                             : "c"(0));
             raw.xcr0 = (uint64_t)high << 32 | low;
         }
     }

@@ -42,10 +42,12 @@ horner(double x, const double *c, int n)
 double
 am_exp(double x)
 {
-    /* e^r = 1 + r + r^2 (1/2! + r/3! + ...) for |r| <= ln(2) / 2; the first dropped term is 4e-18. */
-    static const double c[] = {1.0 / 2,         1.0 / 6,          1.0 / 24,        1.0 / 120,
-                               1.0 / 720,       1.0 / 5040,       1.0 / 40320,     1.0 / 362880,
-                               1.0 / 3628800.0, 1.0 / 39916800.0, 1.0 / 479001600, 1.0 / 6227020800.0};
+    /* e^r = 1 + r + r^2 (1/2! + r/3! + ...) for |r| <= ln(2) / 2; the first dropped term is 4e-18.
+     */
+    static const double c[] = {1.0 / 2,          1.0 / 6,         1.0 / 24,
+                               1.0 / 120,        1.0 / 720,       1.0 / 5040,
+                               1.0 / 40320,      1.0 / 362880,    1.0 / 3628800.0,
+                               1.0 / 39916800.0, 1.0 / 479001600, 1.0 / 6227020800.0};
     if (x != x) {
         return x;
     }
@@ -67,22 +69,10 @@ am_exp(double x)
            from_bits((uint64_t)(k - half + 1023) << 52);
 }
 
-double
-am_log(double x)
+/* x = m 2^k with m - 1 = *f in [sqrt(1/2) - 1, sqrt(2) - 1]; x positive and finite. */
+static int64_t
+split(double x, double *f)
 {
-    /* log(m) = f - f^2/2 + s (f^2/2 + R) with f = m - 1, s = f / (2 + f) and
-     * R = 2 (s^2/3 + s^4/5 + ...), m in [sqrt(1/2), sqrt(2)). */
-    static const double c[] = {2.0 / 3,  2.0 / 5,  2.0 / 7,  2.0 / 9,  2.0 / 11,
-                               2.0 / 13, 2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21, 2.0 / 23};
-    if (x != x || x < 0) {
-        return __builtin_nan("");
-    }
-    if (x == 0) {
-        return -__builtin_inf();
-    }
-    if (x == __builtin_inf()) {
-        return x;
-    }
     int64_t k = 0;
     if (x < 0x1p-1022) { /* subnormal */
         x *= 0x1p54;
@@ -95,32 +85,68 @@ am_log(double x)
         m *= 0.5;
         k += 1;
     }
-    double f = m - 1.0;
+    *f = m - 1.0;
+    return k;
+}
+
+/* log((1 + f) 2^k) + c = k ln 2 + f - f^2/2 + s (f^2/2 + R) + c with s = f / (2 + f) and
+ * R = 2 (s^2/3 + s^4/5 + ...). */
+static double
+log_sum(double f, int64_t k, double c)
+{
+    static const double series[] = {2.0 / 3,  2.0 / 5,  2.0 / 7,  2.0 / 9,  2.0 / 11, 2.0 / 13,
+                                    2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21, 2.0 / 23};
     double s = f / (2.0 + f);
     double s2 = s * s;
     double half = 0.5 * f * f;
-    double r = s2 * horner(s2, c, 11);
-    return (double)k * LN2_HI - ((half - (s * (half + r) + (double)k * LN2_LO)) - f);
+    double r = s2 * horner(s2, series, 11);
+    return (double)k * LN2_HI - ((half - (s * (half + r) + ((double)k * LN2_LO + c))) - f);
+}
+
+double
+am_log(double x)
+{
+    if (x != x || x < 0) {
+        return __builtin_nan("");
+    }
+    if (x == 0) {
+        return -__builtin_inf();
+    }
+    if (x == __builtin_inf()) {
+        return x;
+    }
+    double f;
+    int64_t k = split(x, &f);
+    return log_sum(f, k, 0.0);
 }
 
 double
 am_log1p(double x)
 {
-    /* log(u) x / (u - 1): the rounding error of u = 1 + x cancels (Kahan). */
     double u = 1.0 + x;
     if (u == 1.0 || u == __builtin_inf()) {
-        return x;
+        return x; /* also a negative zero and a subnormal */
     }
-    return am_log(u) * (x / (u - 1.0));
+    if (!(u > 0)) {
+        return am_log(u);
+    }
+    if (x > -0.29 && x < 0.41) {
+        return log_sum(x, 0, 0.0);
+    }
+    /* What 1 + x lost by rounding, put back to first order. */
+    double lost = u >= 2 ? 1.0 - (u - x) : x - (u - 1.0);
+    double f;
+    int64_t k = split(u, &f);
+    return log_sum(f, k, lost / u);
 }
 
 /* sin and cos of |r| <= pi/4, by their Taylor series. */
 static double
 sin_core(double r, double tail)
 {
-    static const double c[] = {-1.0 / 6,         1.0 / 120,           -1.0 / 5040,
-                               1.0 / 362880,     -1.0 / 39916800.0,   1.0 / 6227020800.0,
-                               -1.0 / 1307674368e3, 1.0 / 355687428096e3};
+    static const double c[] = {
+        -1.0 / 6,          1.0 / 120,          -1.0 / 5040,         1.0 / 362880,
+        -1.0 / 39916800.0, 1.0 / 6227020800.0, -1.0 / 1307674368e3, 1.0 / 355687428096e3};
     double r2 = r * r;
     return r + (r * r2 * horner(r2, c, 8) + tail);
 }
@@ -128,8 +154,8 @@ sin_core(double r, double tail)
 static double
 cos_core(double r, double tail)
 {
-    static const double c[] = {1.0 / 24,         -1.0 / 720,         1.0 / 40320,
-                               -1.0 / 3628800.0, 1.0 / 479001600.0,  -1.0 / 87178291200.0,
+    static const double c[] = {1.0 / 24,           -1.0 / 720,        1.0 / 40320,
+                               -1.0 / 3628800.0,   1.0 / 479001600.0, -1.0 / 87178291200.0,
                                1.0 / 20922789888e3};
     double r2 = r * r;
     double w = 1.0 - 0.5 * r2;
@@ -156,11 +182,8 @@ reduce(double x, double *r, double *tail)
 static double
 sin_shifted(double x, int64_t quarter)
 {
-    if (x - x != 0) { /* infinite or NaN */
-        return __builtin_nan("");
-    }
     if (!(x > -0x1p52 && x < 0x1p52)) {
-        return __builtin_nan(""); /* no bit of the angle is left */
+        return __builtin_nan(""); /* infinite, NaN, or no bit of the angle is left */
     }
     double r, tail;
     switch ((reduce(x, &r, &tail) + quarter) & 3) {
@@ -178,6 +201,9 @@ sin_shifted(double x, int64_t quarter)
 double
 am_sin(double x)
 {
+    if (x == 0) {
+        return x; /* the sign of zero */
+    }
     return sin_shifted(x, 0);
 }
 

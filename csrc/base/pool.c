@@ -9,10 +9,10 @@ typedef struct job {
     am_chunk_fn fn;
     void *arg;
     int64_t chunks;
-    int threads; /* slots 0..threads-1 take part */
+    int threads;    /* slots 0..threads-1 may take part; 1: the caller alone */
+    unsigned forks; /* at the start of the loop */
     atomic_llong next;
-    pthread_mutex_t error_lock;
-    int64_t failed_chunk; /* lowest so far; `chunks` while none has failed */
+    int64_t failed_chunk; /* lowest so far; `chunks` while none has failed. Guarded by `lock` */
     am_error error;
 } job;
 
@@ -20,13 +20,14 @@ static pthread_mutex_t submit_lock = PTHREAD_MUTEX_INITIALIZER; /* held during a
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;        /* guards what follows */
 static pthread_cond_t work_posted = PTHREAD_COND_INITIALIZER;
 static pthread_cond_t work_done = PTHREAD_COND_INITIALIZER;
-static job *current;
-static uint64_t generation; /* counts loops, so that a worker sees each one once */
+static job *current;        /* the loop that workers may join */
+static uint64_t generation; /* counts loops, so that a worker joins each one once */
 static int workers;         /* threads that exist besides the caller */
-static int pending;         /* workers that have not finished the current loop */
-static unsigned forks;      /* how often this process is a child: the workers did not come along */
+static int active;          /* workers inside the current loop */
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int fork_safe;     /* the handlers below are in place */
+static atomic_uint forks; /* how often this process is a child: the workers did not come along */
 static atomic_int process_threads;
 
 static void
@@ -50,14 +51,21 @@ after_fork_child(void)
     pthread_cond_init(&work_done, NULL);
     current = NULL;
     workers = 0;
-    pending = 0;
-    forks++;
+    active = 0;
+    atomic_fetch_add(&forks, 1);
 }
 
 static void
 register_fork_handlers(void)
 {
-    pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+    fork_safe = pthread_atfork(before_fork, after_fork_parent, after_fork_child) == 0;
+}
+
+/* A callback forked, this is the child, and chunks that other threads had claimed are lost. */
+static int
+is_orphan(const job *j)
+{
+    return j->threads > 1 && j->forks != atomic_load(&forks);
 }
 
 /* Claims chunks in rising order until none is left or a lower one has failed. */
@@ -70,13 +78,18 @@ run_chunks(job *j, int slot)
             return;
         }
         am_error error = {AM_OK, ""};
-        if (j->fn(j->arg, chunk, slot, &error) != AM_OK) {
-            pthread_mutex_lock(&j->error_lock);
+        am_status status = j->fn(j->arg, chunk, slot, &error);
+        if (is_orphan(j)) {
+            return;
+        }
+        if (status != AM_OK) {
+            pthread_mutex_lock(&lock);
             if (chunk < j->failed_chunk) {
                 j->failed_chunk = chunk;
                 j->error = error;
+                j->error.code = status; /* also where the chunk left no message */
             }
-            pthread_mutex_unlock(&j->error_lock);
+            pthread_mutex_unlock(&lock);
             /* Lower chunks are all claimed already; nobody starts a higher one. */
             atomic_store(&j->next, j->chunks);
             return;
@@ -88,8 +101,9 @@ static void *
 worker_main(void *arg)
 {
     const int slot = (int)(intptr_t)arg;
-    pthread_mutex_lock(&lock);
+    const unsigned forks_before = atomic_load(&forks);
     uint64_t seen = 0;
+    pthread_mutex_lock(&lock);
     for (;;) {
         while (current == NULL || generation == seen) {
             pthread_cond_wait(&work_posted, &lock);
@@ -99,20 +113,27 @@ worker_main(void *arg)
         if (slot >= j->threads) {
             continue;
         }
+        active++;
         pthread_mutex_unlock(&lock);
         run_chunks(j, slot);
+        if (atomic_load(&forks) != forks_before) {
+            return NULL; /* a chunk forked here: the child knows nothing of this thread */
+        }
         pthread_mutex_lock(&lock);
-        if (--pending == 0) {
+        if (--active == 0) {
             pthread_cond_signal(&work_done);
         }
     }
-    return NULL;
 }
 
-/* Grows the pool to `wanted` workers, or to as many as the system gives. Called with `lock` held. */
+/* Grows the pool to `wanted` workers, or to as many as the system gives. Called with `lock` held.
+ */
 static void
 ensure_workers(int wanted)
 {
+    if (workers >= wanted) {
+        return;
+    }
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* inherited: signals stay with the caller */
@@ -128,42 +149,48 @@ ensure_workers(int wanted)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+/* The loop on several threads; `submit_lock` is held. Returns 0 in the child of a fork. */
+static int
+run_shared(job *j)
+{
+    pthread_mutex_lock(&lock);
+    ensure_workers(j->threads - 1);
+    current = j;
+    generation++;
+    pthread_cond_broadcast(&work_posted);
+    pthread_mutex_unlock(&lock);
+
+    run_chunks(j, 0);
+    if (is_orphan(j)) {
+        return 0;
+    }
+    pthread_mutex_lock(&lock);
+    current = NULL; /* a worker that wakes up only now has nothing to do any more */
+    while (active > 0) {
+        pthread_cond_wait(&work_done, &lock);
+    }
+    pthread_mutex_unlock(&lock);
+    return 1;
+}
+
 am_status
 am_parallel_for(int64_t chunks, int threads, am_chunk_fn fn, void *arg, am_error *err)
 {
-    job j = {.fn = fn, .arg = arg, .chunks = chunks, .failed_chunk = chunks};
-    j.error_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    pthread_once(&once, register_fork_handlers);
     threads = threads < AM_MAX_THREADS ? threads : AM_MAX_THREADS;
     threads = (int)am_min_i64(threads, chunks);
-    pthread_once(&once, register_fork_handlers);
+    job j = {.fn = fn, .arg = arg, .chunks = chunks, .threads = 1, .failed_chunk = chunks};
 
-    if (threads <= 1 || pthread_mutex_trylock(&submit_lock) != 0) {
-        run_chunks(&j, 0);
-    }
-    else {
-        pthread_mutex_lock(&lock);
-        const unsigned forks_before = forks;
-        ensure_workers(threads - 1);
-        j.threads = workers + 1 < threads ? workers + 1 : threads;
-        pending = j.threads - 1;
-        current = &j;
-        generation++;
-        pthread_cond_broadcast(&work_posted);
-        pthread_mutex_unlock(&lock);
-
-        run_chunks(&j, 0);
-
-        pthread_mutex_lock(&lock);
-        if (forks != forks_before) { /* a callback forked, and this is the child */
-            pthread_mutex_unlock(&lock);
+    if (threads > 1 && fork_safe && pthread_mutex_trylock(&submit_lock) == 0) {
+        j.threads = threads;
+        j.forks = atomic_load(&forks);
+        if (!run_shared(&j)) {
             return am_fail(err, AM_ERR_CANCELLED, "the process was forked inside a parallel call");
         }
-        while (pending > 0) {
-            pthread_cond_wait(&work_done, &lock);
-        }
-        current = NULL;
-        pthread_mutex_unlock(&lock);
         pthread_mutex_unlock(&submit_lock);
+    }
+    else {
+        run_chunks(&j, 0);
     }
     if (j.failed_chunk < chunks) {
         if (err != NULL) {
@@ -177,7 +204,7 @@ am_parallel_for(int64_t chunks, int threads, am_chunk_fn fn, void *arg, am_error
 void
 am_set_num_threads(int threads)
 {
-    atomic_store(&process_threads, threads);
+    atomic_store(&process_threads, threads > 0 ? threads : 0);
 }
 
 int

@@ -1,8 +1,8 @@
 /* A small thread pool: one loop over fixed chunks at a time.
  *
- * Which thread runs a chunk is left to chance; what a chunk computes must depend on its index alone. Then
- * results are the same for any number of threads. Threads are created on first use, sleep
- * on a condition variable, leave all signals to the caller and are forgotten after fork. */
+ * Which thread runs a chunk is left to chance; what a chunk computes must depend on its index
+ * alone. Then results are the same for any number of threads. Threads are created on first use,
+ * sleep on a condition variable, leave all signals to the caller and are forgotten after fork. */
 #ifndef AMBIG_BASE_POOL_H
 #define AMBIG_BASE_POOL_H
 
@@ -15,10 +15,15 @@ typedef am_status (*am_chunk_fn)(void *arg, int64_t chunk, int slot, am_error *e
 
 /* fn(arg, 0..chunks-1, ...) on at most `threads` threads. The lowest failing chunk gives the status
  * and the message, whatever the number of threads. A call from inside another, or beside one,
- * runs on the calling thread alone. */
+ * runs on the calling thread alone; its slot 0 is then that of the inner call, so an inner call
+ * needs scratch memory of its own and must not poll (am_check with its control).
+ *
+ * A process may fork at any time. The child starts with no threads; where a chunk itself forks,
+ * the child's loop ends with AM_ERR_CANCELLED, because chunks that other threads held are lost. */
 am_status am_parallel_for(int64_t chunks, int threads, am_chunk_fn fn, void *arg, am_error *err);
 
-/* The process-wide number, 0 until somebody set one. threadpoolctl calls these by name. */
+/* The process-wide number; 0: nobody set one, or it was taken back. threadpoolctl calls these by
+ * name. */
 AM_EXPORT void am_set_num_threads(int threads);
 AM_EXPORT int am_get_num_threads(void);
 

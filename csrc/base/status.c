@@ -11,6 +11,10 @@ am_fail(am_error *err, am_status code, const char *format, ...)
         va_start(args, format);
         vsnprintf(err->message, sizeof err->message, format, args);
         va_end(args);
+        /* ASCII only: a name cut in the middle of a character would not decode. */
+        for (char *c = err->message; *c != '\0'; c++) {
+            *c = *c >= ' ' && *c <= '~' ? *c : '?';
+        }
         err->code = code;
     }
     return code;

@@ -23,19 +23,20 @@ typedef struct am_error {
     char message[256];
 } am_error;
 
-/* Writes the message (always terminated, cut at the end) and returns `code`. `err` may be NULL. */
+/* Writes the message (always terminated, cut at the end, other than ASCII as '?') and returns
+ * `code`. `err` may be NULL. */
 am_status am_fail(am_error *err, am_status code, const char *format, ...) AM_PRINTF(3, 4);
 
 /* "value error", "shape error", ...: for logs and tests. */
 const char *am_status_name(am_status code);
 
 /* Forwards a failure to the caller; only where nothing must be released first. */
-#define AM_TRY(call)                  \
-    do {                              \
-        am_status am_try_ = (call);   \
-        if (am_try_ != AM_OK) {       \
-            return am_try_;           \
-        }                             \
+#define AM_TRY(call)                \
+    do {                            \
+        am_status am_try_ = (call); \
+        if (am_try_ != AM_OK) {     \
+            return am_try_;         \
+        }                           \
     } while (0)
 
 #endif

@@ -2,6 +2,9 @@
 #define AM_IMPORTS_ARRAY_API
 #include "convert.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 static const struct {
     am_status status;
     const char *name;
@@ -48,6 +51,15 @@ core_exec(PyObject *module)
             return -1;
         }
     }
+    /* Before anything computes: a wrong name must not surface in the middle of a run. */
+    am_error error;
+    am_status status = am_select_isa(getenv("AMBIGMNIST_ISA"), &error);
+    if (status != AM_OK) {
+        PyErr_Format(state->exceptions[status], "AMBIGMNIST_ISA: %s", error.message);
+        return -1;
+    }
+    const char *strict = getenv("AMBIGMNIST_STRICT");
+    am_set_strict(strict != NULL && strict[0] != '\0' && strcmp(strict, "0") != 0);
     return am_add_network_type(module, state);
 }
 

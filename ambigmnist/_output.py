@@ -1,0 +1,363 @@
+"""What the command leaves behind: the page, the pictures, the tables, the model, the summary."""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ambigmnist._folder import FORMAT, SUMMARY, Stage
+from ambigmnist.definitions import find
+from ambigmnist.heatmap import Heatmap, heatmap
+from ambigmnist.plot import training_curves
+from ambigmnist.ranking import Ranking, _csv_cell, rank
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ambigmnist.datasets import Dataset
+    from ambigmnist.evidence import Evidence
+    from ambigmnist.model import CNN
+
+__all__ = ["Result", "file_names", "write_result"]
+
+FORMAT_VERSION = 1
+ENLARGED = 10  # a pixel of an image is this many pixels wide in top/
+DPI = 150
+LEVELS = 16  # shades of a heatmap cell on the page
+RAMP = {
+    "light": "f1f7fb d3eff8 b6eaea 9ce0e2 7fd4da 61c7d4 4ab8d1 32a7ce 2297ca 1c83c6 2471c0 2e5eb9 "
+    "364cad 363c98 342f85 302171",
+    "dark": "23252b 272b46 322e60 3b367a 444096 454fad 3c64bc 2c79c8 098fcf 0ca4cc 06bacc 3accc6 "
+    "6adbb7 9ae6a8 c8ee9e f5f59c",
+}
+HEADINGS = {
+    "least_confident": (
+        "Least confident",
+        "The model gives even its favourite reading little weight: it can see two things in them, "
+        "or nothing. Many of these it still reads as labelled.",
+    ),
+    "confident_wrong": (
+        "Confident, but not what the label says",
+        "The model is sure and disagrees with the label: look for wrong labels here, and for what "
+        "the model has not learned.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything that the folder shows."""
+
+    data: "Dataset"
+    """The images that were ranked."""
+    split: NDArray[Any]
+    """(n,): ``"train"`` or ``"test"``."""
+    index: NDArray[np.intp]
+    """(n,): where the image is within its split."""
+    in_sample: dict[str, bool | None]
+    """By split: whether the model was fitted to these images; None if nobody knows."""
+    evidence: "Evidence"
+    model: "CNN"
+    by: list[str]
+    top: int
+    summary: dict[str, Any]
+    """What `write_result` completes with the top lists and the files."""
+    notes: list[str]
+    """Warnings that belong on the page, too."""
+
+
+def file_names(by: list[str]) -> list[str]:
+    """The files whose names are known beforehand."""
+    pictures = ["heatmap-probability", "heatmap-count", "training-curves"]
+    pictures += [f"gallery-{name}" for name in by]
+    return [
+        *("index.html", "ranking.csv", "model.safetensors", SUMMARY),
+        *(f"{name}.{kind}" for name in pictures for kind in ("png", "svg")),
+    ]
+
+
+def write_result(stage: Stage, result: Result) -> dict[str, Any]:
+    """Writes every file, ``summary.json`` last; returns what is in it."""
+    rankings = {name: rank(result.evidence, by=name) for name in result.by}
+    tops = {name: rank(result.evidence, by=name, k=result.top) for name in result.by}
+    curves = len((result.model.history or {}).get("loss", ())) > 0
+    maps = {kind: heatmap(result.evidence, kind=kind) for kind in ("probability", "count")}
+
+    for kind, found in maps.items():
+        _write_figure(stage, f"heatmap-{kind}", found.plot())
+    for name, top in tops.items():
+        if len(top):
+            _write_figure(stage, f"gallery-{name}", top.gallery())
+    if curves:
+        _write_figure(stage, "training-curves", training_curves(result.model))
+    lists = {name: list(_top_list(stage, result, name, top)) for name, top in tops.items()}
+    stage.write("ranking.csv", _ranking_csv(result, rankings))
+    result.model.save(
+        stage.path("model.safetensors"),
+        metadata={"trained_on": result.summary["data"]["sha256"]["train"]}
+        if result.in_sample["train"]
+        else {},
+    )
+    summary = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        **result.summary,
+        "top": lists,
+        "heatmaps": {
+            kind: {"matrix": found.matrix.tolist(), "counts": found.counts.tolist()}
+            for kind, found in maps.items()
+        },
+        "files": sorted([*stage.names, "index.html", SUMMARY]),
+    }
+    stage.write("index.html", _page(result, summary, maps, curves))
+    stage.write(SUMMARY, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
+    return summary
+
+
+def _write_figure(stage: Stage, name: str, figure: "Figure") -> None:
+    import matplotlib
+
+    # Without a salt the identifiers inside an SVG are new every time.
+    with matplotlib.rc_context({"svg.hashsalt": "ambigmnist"}):
+        for kind, metadata in (
+            ("png", {"Software": None}),
+            ("svg", {"Date": None, "Creator": None}),
+        ):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+            stage.write(f"{name}.{kind}", buffer.getvalue())
+
+
+def _ranking_csv(result: Result, rankings: dict[str, Ranking]) -> bytes:
+    """Every ranked image, in the order of the first definition."""
+    ev = result.evidence
+    n = np.arange(ev.n)
+    sampled = {split: _as_text(known) for split, known in result.in_sample.items()}
+    columns: dict[str, list[Any]] = {
+        "index": result.index.tolist(),
+        "split": result.split.tolist(),
+        "given": ev.given.tolist(),
+        "predicted": ev.predicted.tolist(),
+        "p_given": _exact(ev.probs[n, ev.given_index]),
+        "p_predicted": _exact(ev.probs[n, ev.predicted_index]),
+        "in_sample": [sampled[split] for split in result.split.tolist()],
+    }
+    for name, ranking in rankings.items():
+        ranks = np.empty(ev.n, np.intp)
+        ranks[ranking.indices] = ranking.ranks
+        scores = np.empty(ev.n)
+        scores[ranking.indices] = ranking.scores
+        columns[f"{name}_score"] = scores.tolist()
+        columns[f"{name}_rank"] = ranks.tolist()
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    order = rankings[result.by[0]].indices.tolist()
+    cells = [[_csv_cell(v) for v in column] for column in columns.values()]
+    writer.writerows([column[i] for column in cells] for i in order)
+    return text.getvalue().encode()
+
+
+def _exact(values: NDArray[Any]) -> list[str]:
+    """As few digits as read back to the same number of the same type."""
+    return [str(value) for value in values]
+
+
+def _as_text(known: bool | None) -> str:
+    return "" if known is None else str(known).lower()
+
+
+def _top_list(
+    stage: Stage, result: Result, name: str, ranking: Ranking
+) -> Iterator[dict[str, Any]]:
+    """Writes the pictures of a top list; yields what the summary says about each image."""
+    ev = result.evidence
+    for item in ranking:
+        i = item.index
+        number = int(result.index[i])
+        picture = f"top/{name}/{item.rank}-{number}-{_safe(item.predicted)}-{_safe(item.given)}.png"
+        stage.write(picture, _enlarged(result.data.images[i]))
+        yield {
+            "rank": item.rank,
+            "split": str(result.split[i]),
+            "index": number,
+            "given": item.given,
+            "predicted": item.predicted,
+            "score": item.score,
+            "p_given": float(ev.probs[i, ev.given_index[i]]),
+            "p_predicted": float(ev.probs[i, ev.predicted_index[i]]),
+            "picture": picture,
+        }
+
+
+def _safe(label: object) -> str:
+    """A class value as part of a file name: the same for no other file, as the rank is in it."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", str(label))[:40]
+
+
+def _enlarged(image: NDArray[Any]) -> bytes:
+    """A PNG with every pixel as a square."""
+    from PIL import Image
+
+    if image.dtype != np.uint8:
+        image = np.rint(image * 255).astype(np.uint8)
+    if image.ndim == 3 and image.shape[2] not in (3, 4):
+        image = image[..., 0]  # not a colour image: its first channel
+    picture = Image.fromarray(image)
+    size = (picture.width * ENLARGED, picture.height * ENLARGED)
+    buffer = io.BytesIO()
+    picture.resize(size, Image.Resampling.NEAREST).save(buffer, "png", optimize=True)
+    return buffer.getvalue()
+
+
+def _page(result: Result, summary: dict[str, Any], maps: dict[str, Heatmap], curves: bool) -> bytes:
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("ambigmnist"),
+        autoescape=select_autoescape(("html.j2",)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    ramp = {theme: [f"#{c}" for c in colours.split()] for theme, colours in RAMP.items()}
+    style = environment.get_template("index.css.j2").render(ramp=ramp)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    images = result.data.images
+    page = environment.get_template("index.html.j2").render(
+        # Nothing but this folder's pictures and the style sheet above; file: because a page
+        # opened from a disk has no origin that 'self' could name.
+        policy=f"default-src 'none'; img-src 'self' file: data:; style-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'",
+        style=Markup(style),
+        s=summary,
+        headline=_headline(result),
+        lead=_lead(result, summary),
+        notes=result.notes,
+        numbers=list(_numbers(summary)),
+        classes=[str(c) for c in result.evidence.classes],
+        maps=[_map(kind, found) for kind, found in maps.items()],
+        lists=[_list(result, name, summary["top"][name]) for name in result.by],
+        width=images.shape[2] * ENLARGED,
+        height=images.shape[1] * ENLARGED,
+        # Ink on paper in a light room; white on black, as stored, in a dark one.
+        invert=images.ndim == 3 and _mean(images) < 0.5,
+        curves="training-curves" if curves else "",
+        provenance=_provenance(summary),
+    )
+    return page.encode()
+
+
+def _mean(images: NDArray[Any]) -> float:
+    """From 0, all black, to 1."""
+    return float(images.mean()) / (255 if images.dtype == np.uint8 else 1)
+
+
+def _headline(result: Result) -> str:
+    """The finding in one sentence."""
+    ev = result.evidence
+    wrong = np.flatnonzero(ev.given_index != ev.predicted_index)
+    if len(wrong) == 0:
+        return f"All {ev.n:,} images are read as labelled"
+    subject = f"{len(wrong):,} of {ev.n:,} images {'is' if len(wrong) == 1 else 'are'}"
+    text = f"{subject} not read as labelled"
+    pairs = ev.given_index[wrong] * ev.k + ev.predicted_index[wrong]
+    found, counts = np.unique(pairs, return_counts=True)
+    most = int(np.argmax(counts))
+    if counts[most] > 1:
+        given, predicted = divmod(int(found[most]), ev.k)
+        text += f", most often {ev.classes[given]} as {ev.classes[predicted]}"
+    return text
+
+
+def _lead(result: Result, summary: dict[str, Any]) -> str:
+    parts = " and ".join(
+        f"the {len(result.split[result.split == split]):,} {split} images"
+        for split in summary["ranked"]["splits"]
+    )
+    model = summary["model"]
+    how = (
+        f"by a small network trained on its {summary['data']['images']['train']:,} training images"
+        if model["file"] is None
+        else f"by the network in {model['file']}"
+    )
+    return (
+        f"These are {parts} of {summary['data']['title']}, ranked {how}: first those that the "
+        "network would have liked a second opinion on. Look at them, and judge for yourself."
+    )
+
+
+def _numbers(summary: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for split, found in summary["evaluation"].items():
+        yield f"accuracy, {split}", f"{found['accuracy'] * 100:.2f}", "%"
+        loss = found["log_loss"]
+        yield f"log loss, {split}", "infinite" if loss is None else f"{loss:.4f}", ""
+        yield f"wrong, {split}", f"{found['wrong']:,}", f"of {found['images']:,}"
+
+
+def _map(kind: str, found: Heatmap) -> dict[str, Any]:
+    """A heatmap as rows of cells; the diagonal is hatched and does not set the scale."""
+    share = kind == "probability"
+    values = found.matrix * 100 if share else found.counts.astype(np.float64)
+    beside = values[~np.eye(len(values), dtype=bool)]
+    most = max(float(beside.max(initial=0)), 1e-300)
+    rows = []
+    for t, row in enumerate(values):
+        cells = []
+        for j, value in enumerate(row):
+            shown = f"{value:.0f}" if value >= 0.5 else ""
+            level = min(int(value / most * LEVELS), LEVELS - 1)
+            cells.append({"text": shown, "style": "d" if t == j else f"s{level}"})
+        rows.append(cells)
+    if share:
+        title = "Where the doubt goes"
+        text = "Of the probability that images of a label give to other classes: per cent of a row."
+    else:
+        title = f"How the {found.among} least sure were read"
+        text = "Images by label and reading; on the diagonal it was right all the same."
+    return {"title": title, "text": text, "rows": rows, "file": f"heatmap-{kind}"}
+
+
+def _list(result: Result, name: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    record = find(name)
+    title, text = HEADINGS.get(name, (name.replace("_", " ").capitalize(), ""))
+    if record.wrong_only and len(items) < result.top:
+        text += f" There are {len(items)} such images." if items else " There are none."
+    shown = [
+        {
+            **item,
+            "src": item["picture"],
+            "wrong": item["given"] != item["predicted"],
+            "p_given": _percent(item["p_given"]),
+            "p_predicted": _percent(item["p_predicted"]),
+            "score": f"{item['score']:.4g}",
+        }
+        for item in items
+    ]
+    text = f"{text} Score: {record.formula}.".strip()
+    return {"name": name, "title": title, "text": text, "items": shown, "file": f"gallery-{name}"}
+
+
+def _percent(p: float) -> str:
+    return f"{p * 100:.1f} %" if p >= 0.0005 else "< 0.1 %"
+
+
+def _provenance(summary: dict[str, Any]) -> str:
+    model = summary["model"]
+    made = (
+        f"preset {model['preset']}, seed {model['seed']}"
+        if model["file"] is None
+        else f"model {model['file']}"
+    )
+    return (
+        f"ambigmnist {summary['version']}, {made}, {summary['threads']} threads, "
+        f"{summary['isa']}. SHA-256 of the data:"
+    )

@@ -1,0 +1,321 @@
+"""Definitions of ambiguity: named functions from Evidence to one score per image."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ambigmnist import _ambigcore
+from ambigmnist._tables import html_table, text_table
+from ambigmnist.config import resolve_threads
+from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
+from ambigmnist.evidence import Evidence
+
+__all__ = ["Definition", "definition", "definitions", "find", "scores"]
+
+ScoreFunction = Callable[[Evidence], ArrayLike]
+F = TypeVar("F", bound=Callable[[Evidence], Any])
+
+_FIELDS = (
+    "probs",
+    "labels",
+    "images",
+    "logits",
+    "members",
+    "mc",
+    "history",
+    "embeddings",
+    "fold",
+    "split",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One definition of ambiguity.
+
+    Attributes
+    ----------
+    name : str
+    formula : str
+        p1 >= p2: the two largest probabilities; g: the given label; j: any class.
+    range : str
+    needs : tuple of str
+        Fields of the evidence without which it cannot be computed.
+    source : str
+        The paper that it comes from.
+    function : callable
+        Evidence -> (n,) scores.
+    wrong_only : bool
+        Whether a top list shows nothing but wrong predictions.
+    """
+
+    name: str
+    formula: str
+    range: str
+    needs: tuple[str, ...]
+    source: str
+    function: ScoreFunction
+    wrong_only: bool = False
+
+
+def _core_score(name: str) -> ScoreFunction:
+    def function(ev: Evidence) -> NDArray[np.float64]:
+        labels = None if ev.labels is None else ev.given_index
+        return _ambigcore.scores(*ev._source, name, labels, resolve_threads(None))
+
+    return function
+
+
+_NORTHCUTT = "Northcutt et al. 2021 (JAIR 70), confident learning"
+
+# name, formula, range, needs, source
+_BUILT_IN = (
+    ("least_confident", "1 - p1", "[0, 1 - 1/k]", "probs", "Lewis & Gale 1994 (SIGIR)"),
+    ("margin", "1 - (p1 - p2)", "[0, 1]", "probs", "Scheffer et al. 2001 (IDA)"),
+    ("entropy", "-sum p_j log p_j", "[0, log k]", "probs", "Shannon 1948"),
+    ("gini", "1 - sum p_j^2", "[0, 1 - 1/k]", "probs", "Breiman et al. 1984 (CART)"),
+    (
+        "confident_wrong",
+        "p1 if wrong, else p2 - 1",
+        "[1/k, 1], [-1, -1/2]",
+        "probs labels",
+        "this project: confident but wrong",
+    ),
+    ("self_confidence", "1 - p_g", "[0, 1]", "probs labels", _NORTHCUTT),
+    ("normalized_margin", "(1 - p_g + max_j!=g p_j) / 2", "[0, 1]", "probs labels", _NORTHCUTT),
+)
+_BUILT_IN_NAMES = frozenset(row[0] for row in _BUILT_IN)
+
+_registry: dict[str, Definition] = {
+    name: Definition(
+        name,
+        formula,
+        range_,
+        tuple(needs.split()),
+        source,
+        _core_score(name),
+        wrong_only=name == "confident_wrong",
+    )
+    for name, formula, range_, needs, source in _BUILT_IN
+}
+
+
+@overload
+def definition(function: F, /) -> F: ...
+
+
+@overload
+def definition(
+    *,
+    name: str | None = None,
+    formula: str | None = None,
+    range: str = "",
+    needs: Iterable[str] = ("probs",),
+    source: str = "",
+) -> Callable[[F], F]: ...
+
+
+def definition(
+    function: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    formula: str | None = None,
+    range: str = "",
+    needs: Iterable[str] = ("probs",),
+    source: str = "",
+) -> Any:
+    """Names a function Evidence -> (n,) scores, so that `rank` and `definitions` know it.
+
+    The function itself is returned unchanged. Defining a name again replaces it (run a notebook
+    cell twice); the names of built-in definitions are taken.
+
+    Parameters
+    ----------
+    name : str, optional
+        The name of the function by default.
+    formula : str, optional
+        For the table; the first line of the docstring by default.
+    range : str
+        Where the scores lie, for the table.
+    needs : iterable of str
+        Fields of the evidence that the function reads: "probs", "labels", "logits", "images",
+        "members", "mc", "history", "embeddings", "fold", "split". A missing one is reported
+        before the function is called.
+    source : str
+        Where the idea comes from.
+
+    Examples
+    --------
+    >>> import ambigmnist as am
+    >>> @am.definition(needs=("probs",), formula="p of the second")
+    ... def second_guess(ev):
+    ...     return np.sort(ev.probs, axis=1)[:, -2]
+    >>> ev = am.Evidence([[0.9, 0.1], [0.6, 0.4]])
+    >>> am.rank(ev, by="second_guess").indices
+    array([1, 0])
+    """
+    if function is not None:
+        return _register(function, name, formula, range, needs, source)
+    return lambda function: _register(function, name, formula, range, needs, source)
+
+
+def _register(
+    function: Any, name: str | None, formula: str | None, range: str, needs: Any, source: str
+) -> Any:
+    if not callable(function):
+        raise DTypeError(
+            f"definition: expected a function Evidence -> (n,), got {type(function).__name__}: "
+            "keywords such as name= go by name"
+        )
+    record = _describe(function, name, formula, range, needs, source)
+    if record.name in _BUILT_IN_NAMES:
+        raise ArgumentError(
+            f"definition: expected a new name, got {record.name!r}, a built-in one: pass name="
+        )
+    _registry[record.name] = record
+    return function
+
+
+def _describe(
+    function: Any,
+    name: str | None = None,
+    formula: str | None = None,
+    range: str = "",
+    needs: Any = ("probs",),
+    source: str = "",
+) -> Definition:
+    needs = (needs,) if isinstance(needs, str) else tuple(needs)
+    for need in needs:
+        if need not in _FIELDS:
+            raise ArgumentError(
+                f"needs: expected fields of an Evidence, got {need!r}" + _nearest(need, _FIELDS)
+            )
+    if name is None:
+        name = getattr(function, "__name__", type(function).__name__)
+    if not isinstance(name, str) or not name:
+        raise ArgumentError(f"name: expected a name, got {name!r}")
+    if formula is None:
+        lines = (getattr(function, "__doc__", None) or "").strip().splitlines()
+        formula = lines[0] if lines else ""
+    return Definition(name, formula, range, needs, source, function)
+
+
+def _nearest(name: object, known: Iterable[str]) -> str:
+    known = sorted(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    return f": did you mean {near[0]!r}?" if near else f": known are {', '.join(known)}"
+
+
+def find(by: str | ScoreFunction | Definition) -> Definition:
+    """The record of a name, or of any callable Evidence -> (n,).
+
+    Raises
+    ------
+    ArgumentError
+        An unknown name; the message suggests the nearest.
+    """
+    if isinstance(by, Definition):
+        return by
+    if isinstance(by, str):
+        if by not in _registry:
+            raise ArgumentError(f"by: unknown definition {by!r}" + _nearest(by, _registry))
+        return _registry[by]
+    if not callable(by):
+        raise DTypeError(
+            f"by: expected a name or a function Evidence -> (n,), got {type(by).__name__}"
+        )
+    for record in _registry.values():
+        if record.function is by:
+            return record
+    return _describe(by, needs=())
+
+
+def scores(ev: Evidence, record: Definition) -> NDArray[np.float64]:
+    """The checked scores of a definition: float64 (n,), no NaN."""
+    if not isinstance(ev, Evidence):
+        raise DTypeError(
+            f"ev: expected an Evidence, got {type(ev).__name__}: "
+            "wrap probabilities as am.Evidence(probs, labels)"
+        )
+    for need in record.needs:
+        if not ev.has(need):
+            raise ArgumentError(
+                f"definition {record.name!r} needs {need}, which this evidence does not have: "
+                f"pass {need}= to Evidence"
+            )
+    try:
+        result = np.asarray(record.function(ev))
+    except Exception as error:
+        if record.name in _BUILT_IN_NAMES:
+            raise
+        raise ArgumentError(
+            f"definition {record.name!r} raised {type(error).__name__}: {error}"
+        ) from error
+    if result.dtype.kind not in "buif":
+        raise DTypeError(
+            f"definition {record.name!r}: expected one number per image, got dtype {result.dtype}"
+        )
+    if result.shape != (ev.n,):
+        raise ShapeError(
+            f"definition {record.name!r}: expected one score per image, shape ({ev.n},), "
+            f"got {result.shape}"
+        )
+    values: NDArray[np.float64] = np.require(result, np.float64, ["C_CONTIGUOUS", "ALIGNED"])
+    bad = np.isnan(values)
+    if bad.any():
+        raise ArgumentError(
+            f"definition {record.name!r}: expected numbers, got NaN for {int(bad.sum())} images, "
+            f"the first at index {int(np.argmax(bad))}"
+        )
+    return values
+
+
+class Definitions(Sequence[Definition]):
+    """The known definitions in the order they were made; prints as a table."""
+
+    _HEADER = ("name", "formula", "range", "needs", "source")
+
+    def __init__(self, records: Iterable[Definition]) -> None:
+        self._records = tuple(records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, index: int) -> Definition: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Definitions: ...
+
+    def __getitem__(self, index: int | slice) -> Definition | Definitions:
+        if isinstance(index, slice):
+            return Definitions(self._records[index])
+        return self._records[index]
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [(d.name, d.formula, d.range, ", ".join(d.needs), d.source) for d in self]
+
+    def __repr__(self) -> str:
+        return text_table(self._HEADER, self._rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(self._HEADER, self._rows())
+
+
+def definitions() -> Definitions:
+    """The known definitions: a sequence of records, printed as a table.
+
+    Examples
+    --------
+    >>> import ambigmnist as am
+    >>> [d.name for d in am.definitions()][:3]
+    ['least_confident', 'margin', 'entropy']
+    """
+    return Definitions(_registry.values())

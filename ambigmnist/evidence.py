@@ -1,0 +1,343 @@
+"""Evidence: everything known about every image, in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ambigmnist import _ambigcore
+from ambigmnist._validate import as_classes, as_images, as_labels, check_labels_in
+from ambigmnist.config import resolve_threads
+from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
+
+__all__ = ["Evidence"]
+
+TOLERANCE = 1e-3  # how far the sum of a row of probabilities may be off
+
+Floats = NDArray[np.floating[Any]]
+Indices = NDArray[np.intp]
+A = TypeVar("A", bound=NDArray[Any])
+
+# Which axis of each field runs over the images.
+_AXES = {
+    "probs": 0,
+    "labels": 0,
+    "images": 0,
+    "logits": 0,
+    "members": 1,
+    "mc": 1,
+    "history": 1,
+    "embeddings": 0,
+    "fold": 0,
+    "split": 0,
+}
+
+
+class Evidence:
+    """What is known about n images and k classes: from our network, or from anybody's.
+
+    Parameters
+    ----------
+    probs : array_like (n, k) or None
+        Probabilities, one row per image; float32 and float64 are kept as they come. None where
+        `logits` are given: then their softmax.
+    labels : array_like (n,), optional
+        The given labels: class values.
+    classes : array_like (k,), optional
+        The class values in the order of the columns; 0..k-1 by default.
+    images : array_like, optional
+        The images themselves, (n, h, w) or (n, h, w, c): for galleries.
+    logits : array_like (n, k), optional
+        What the softmax was taken of. Where they are known, scores are computed from them: they
+        tell images apart whose probabilities all round to 1.
+    members, mc : array_like (m, n, k), optional
+        Probabilities of m networks, or of m passes with dropout on.
+    history : array_like (epochs, n, k), optional
+        Probabilities after each epoch.
+    embeddings : array_like (n, d), optional
+        A vector per image, from the last hidden layer say.
+    fold : array_like (n,), optional
+        Which fold an image was held out in.
+    split : str or array_like (n,), optional
+        Which part of the data an image comes from: "train", "test", ...
+
+    Attributes
+    ----------
+    probs, labels, classes, images, logits, members, mc, history, embeddings, fold, split
+        As above, read-only; None where not given. Images are (n, h, w, c).
+
+    Raises
+    ------
+    ShapeError, DTypeError, ArgumentError
+        Sizes that do not fit each other, types that make no sense, probabilities that are
+        negative, NaN or do not sum to 1 within 1e-3, labels that are not among the classes.
+
+    Examples
+    --------
+    >>> import ambigmnist as am
+    >>> ev = am.Evidence([[0.9, 0.1], [0.4, 0.6], [0.5, 0.5]], labels=[0, 0, 1])
+    >>> ev.predicted
+    array([0, 1, 0])
+    >>> ev.score("least_confident").round(3)
+    array([0.1, 0.4, 0.5])
+    >>> ev[ev.predicted != ev.labels].n
+    2
+    """
+
+    probs: Floats
+    labels: NDArray[Any] | None
+    classes: NDArray[Any]
+    images: NDArray[Any] | None
+    logits: Floats | None
+    members: Floats | None
+    mc: Floats | None
+    history: Floats | None
+    embeddings: Floats | None
+    fold: NDArray[np.int64] | None
+    split: NDArray[np.str_] | None
+
+    def __init__(
+        self,
+        probs: ArrayLike | None,
+        labels: ArrayLike | None = None,
+        *,
+        classes: ArrayLike | None = None,
+        images: ArrayLike | None = None,
+        logits: ArrayLike | None = None,
+        members: ArrayLike | None = None,
+        mc: ArrayLike | None = None,
+        history: ArrayLike | None = None,
+        embeddings: ArrayLike | None = None,
+        fold: ArrayLike | None = None,
+        split: ArrayLike | None = None,
+    ) -> None:
+        self.logits = None if logits is None else _as_floats(logits, "logits", (None, None))
+        if probs is not None:
+            self.probs = _as_probs(probs, "probs", (None, None))
+        elif self.logits is not None:
+            self.probs = _ambigcore.probabilities(self.logits, resolve_threads(None))
+        else:
+            raise ArgumentError("probs: expected probabilities (n, k), got None and no logits")
+        n, k = self.probs.shape
+        if self.logits is not None and probs is not None:
+            self._check_logits(self.logits)
+
+        self.classes = np.arange(k) if classes is None else as_classes(classes)
+        if len(self.classes) != k:
+            raise ShapeError(f"classes: expected {k}, one per column, got {len(self.classes)}")
+        self.labels = None
+        if labels is not None:
+            self.labels = as_labels(labels, n)
+            if n == 0:  # an empty list does not say what it is empty of
+                self.labels = self.labels.astype(self.classes.dtype)
+            check_labels_in(self.labels, self.classes)
+
+        self.images = None
+        if images is not None:
+            self.images = as_images(images)
+            if len(self.images) != n:
+                raise ShapeError(f"images: expected {n}, one per row, got {len(self.images)}")
+        self.members = None if members is None else _as_probs(members, "members", (None, n, k))
+        self.mc = None if mc is None else _as_probs(mc, "mc", (None, n, k))
+        self.history = None if history is None else _as_probs(history, "history", (None, n, k))
+        self.embeddings = (
+            None if embeddings is None else _as_floats(embeddings, "embeddings", (n, None))
+        )
+        self.fold = None
+        if fold is not None:
+            self.fold = as_labels(fold, n, "fold")
+            if self.fold.dtype.kind != "i":
+                raise DTypeError("fold: expected integers, got strings")
+        self.split = None
+        if split is not None:
+            self.split = as_labels([split] * n if isinstance(split, str) else split, n, "split")
+            if n == 0:
+                self.split = self.split.astype(np.str_)
+            if self.split.dtype.kind != "U":
+                raise DTypeError("split: expected strings such as 'train', got integers")
+        self._freeze()
+
+    def _check_logits(self, logits: Floats) -> None:
+        if logits.shape != self.probs.shape:
+            raise ShapeError(f"logits: expected shape {self.probs.shape}, got {logits.shape}")
+        softmax = _ambigcore.probabilities(logits, resolve_threads(None))
+        off = np.abs(softmax - self.probs) > TOLERANCE
+        if off.any():
+            row = int(np.argmax(off.any(axis=1)))
+            raise ArgumentError(
+                f"logits: expected softmax(logits) to be probs, got another row {row} (and "
+                f"{int(off.any(axis=1).sum()) - 1} more): leave out what does not belong together"
+            )
+
+    def _freeze(self) -> None:
+        """Read-only views: results computed from them stay true."""
+        for name in (*_AXES, "classes"):
+            array = getattr(self, name)
+            if array is not None:
+                setattr(self, name, _read_only(array.view()))
+
+    @property
+    def n(self) -> int:
+        """How many images."""
+        return len(self.probs)
+
+    @property
+    def k(self) -> int:
+        """How many classes."""
+        return self.probs.shape[1]
+
+    @cached_property
+    def predicted_index(self) -> Indices:
+        """The column of the largest probability of every image (the first of equals), (n,)."""
+        values = self.probs if self.logits is None else self.logits
+        return _read_only(_ambigcore.predictions(values, resolve_threads(None)))
+
+    @cached_property
+    def given_index(self) -> Indices:
+        """The column of every given label, (n,). ArgumentError where there are no labels."""
+        labels = self._require_labels()
+        order = np.argsort(self.classes)
+        return _read_only(order[np.searchsorted(self.classes, labels, sorter=order)])
+
+    @property
+    def predicted(self) -> NDArray[Any]:
+        """The predicted class value of every image, (n,)."""
+        predicted: NDArray[Any] = self.classes[self.predicted_index]
+        return predicted
+
+    @property
+    def given(self) -> NDArray[Any]:
+        """The given labels, (n,). ArgumentError where there are none."""
+        return self._require_labels()
+
+    @property
+    def accuracy(self) -> float:
+        """The share of images that are predicted as labelled; NaN for no images."""
+        return self._evaluated[1] / self.n if self.n else float("nan")
+
+    @property
+    def log_loss(self) -> float:
+        """The mean of -log p_label; infinite where a label has probability 0, NaN for no images."""
+        return self._evaluated[0]
+
+    @cached_property
+    def _evaluated(self) -> tuple[float, int]:
+        labels = self.given_index
+        return _ambigcore.log_loss(*self._source, labels, resolve_threads(None))
+
+    @property
+    def _source(self) -> tuple[Floats, bool]:
+        """What scores are computed from, and whether these are logits."""
+        return (self.probs, False) if self.logits is None else (self.logits, True)
+
+    def _require_labels(self) -> NDArray[Any]:
+        if self.labels is None:
+            raise ArgumentError("labels: this needs them, and this evidence has none")
+        return self.labels
+
+    def has(self, name: str) -> bool:
+        """Whether the field `name` ("labels", "logits", ...) is known."""
+        return getattr(self, name) is not None
+
+    def score(self, by: str | Callable[[Evidence], ArrayLike]) -> NDArray[np.float64]:
+        """The scores of a definition, (n,) float64: higher is always more ambiguous.
+
+        Parameters
+        ----------
+        by : str or callable
+            A name that `definitions()` lists, or any function Evidence -> (n,).
+        """
+        from ambigmnist.definitions import find, scores
+
+        return scores(self, find(by))
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, key: Any) -> Evidence:
+        """The evidence about some of the images: a slice, a mask (n,), or indices."""
+        rows = np.arange(self.n)[key]  # one place that judges every kind of key
+        if rows.ndim > 1:
+            raise ShapeError(f"expected a slice, a mask or indices (m,), got shape {rows.shape}")
+        rows = np.atleast_1d(rows)
+        part = object.__new__(Evidence)
+        part.classes = self.classes
+        for name, axis in _AXES.items():
+            array = getattr(self, name)
+            setattr(part, name, None if array is None else np.take(array, rows, axis=axis))
+        part._freeze()
+        return part
+
+    def __repr__(self) -> str:
+        text = f"Evidence: {self.n} images, {self.k} classes ({_shortened(self.classes)})"
+        if self.labels is not None:
+            text += f", accuracy {self.accuracy:.4f}, log loss {self.log_loss:.4g}"
+        text += "\n  known: " + ", ".join(
+            f"{name} {'x'.join(map(str, getattr(self, name).shape))}"
+            for name in _AXES
+            if self.has(name)
+        )
+        return text
+
+
+def _read_only(array: A) -> A:
+    array.flags.writeable = False
+    return array
+
+
+def _shortened(classes: NDArray[Any]) -> str:
+    names = [str(c) if len(str(c)) <= 20 else str(c)[:19] + "…" for c in classes]
+    if len(names) > 10:
+        names = [*names[:4], "...", names[-1]]
+    return " ".join(names)
+
+
+def _as_floats(values: ArrayLike, name: str, shape: tuple[int | None, ...]) -> Floats:
+    """A finite, C-contiguous float32 or float64 array; None in `shape` stands for any size."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ShapeError(f"{name}: expected an array, got rows of different lengths") from error
+    if array.dtype.kind not in "buif":
+        raise DTypeError(f"{name}: expected float32 or float64, got dtype {array.dtype}")
+    expected = "(" + ", ".join("nkd"[i] if s is None else str(s) for i, s in enumerate(shape)) + ")"
+    fits = all(want in (None, got) for want, got in zip(shape, array.shape, strict=False))
+    if array.ndim != len(shape) or not fits:
+        raise ShapeError(f"{name}: expected shape {expected}, got {array.shape}")
+    if array.shape[-1] == 0:
+        raise ShapeError(f"{name}: expected at least one column, got shape {array.shape}")
+    dtype = np.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else np.float64
+    floats: Floats = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+    bad = ~np.isfinite(floats)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ArgumentError(
+            f"{name}: expected finite numbers, got {floats[where]} at {list(where)} "
+            f"({int(bad.sum())} such values)"
+        )
+    return floats
+
+
+def _as_probs(values: ArrayLike, name: str, shape: tuple[int | None, ...]) -> Floats:
+    probs = _as_floats(values, name, shape)
+    negative = probs < 0
+    if negative.any():
+        where = tuple(int(i) for i in np.argwhere(negative)[0])
+        raise ArgumentError(
+            f"{name}: expected probabilities, got {probs[where]:g} at {list(where)}: "
+            "logits go into logits="
+        )
+    sums = probs.sum(axis=-1, dtype=np.float64)
+    off = np.abs(sums - 1.0) > TOLERANCE
+    if off.any():
+        where = tuple(int(i) for i in np.argwhere(off)[0])
+        raise ArgumentError(
+            f"{name}: expected rows that sum to 1 within {TOLERANCE:g}, got a sum of "
+            f"{sums[where]:g} in row {list(where)} ({int(off.sum())} such rows): "
+            "divide each row by its sum, or pass logits="
+        )
+    return probs

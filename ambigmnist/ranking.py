@@ -1,0 +1,325 @@
+"""Rankings: images in the order of a score, most ambiguous first."""
+
+from __future__ import annotations
+
+import csv
+import io
+import operator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ambigmnist import _ambigcore
+from ambigmnist._files import PathLike, atomic_write
+from ambigmnist._tables import html_table, text_table
+from ambigmnist.definitions import Definition, find
+from ambigmnist.definitions import scores as scores_of
+from ambigmnist.errors import ArgumentError, DTypeError, MissingDependencyError, ShapeError
+from ambigmnist.evidence import Evidence, Indices
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Ranked", "Ranking", "rank"]
+
+_SHOWN = 10  # rows in what a session prints
+
+
+class Ranked(NamedTuple):
+    """One image of a ranking; `given` is None where there are no labels."""
+
+    rank: int
+    index: int
+    score: float
+    given: Any
+    predicted: Any
+
+
+class Ranking:
+    """Images in the order of a score, most ambiguous first; made by `rank`.
+
+    Attributes
+    ----------
+    indices : (m,) intp
+        Which images, in rank order.
+    scores : (m,) float64
+        Their scores, in rank order.
+    given, predicted : (m,)
+        Their labels (None without labels) and predictions: class values, in rank order.
+    ranks : (m,) intp
+        1 for the most ambiguous image; a slice keeps the ranks of the whole.
+    definition : Definition
+    evidence : Evidence
+    note : str
+        What a reader should know, such as that there are fewer images than asked for.
+    """
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        definition: Definition,
+        all_scores: NDArray[np.float64],
+        indices: Indices,
+        *,
+        ranks: Indices | None = None,
+        note: str = "",
+    ) -> None:
+        self.evidence = evidence
+        self.definition = definition
+        self.indices = indices
+        self.ranks = np.arange(1, len(indices) + 1) if ranks is None else ranks
+        self.scores: NDArray[np.float64] = all_scores[indices]
+        self.predicted: NDArray[Any] = evidence.predicted[indices]
+        self.given: NDArray[Any] | None = (
+            None if evidence.labels is None else evidence.labels[indices]
+        )
+        self.note = note
+        self._all_scores = all_scores
+
+    def score_of(self, index: int) -> float:
+        """The score of image `index` of the evidence, whether it is listed here or not."""
+        return float(self._all_scores[self._checked(index)])
+
+    def rank_of(self, index: int) -> int:
+        """The rank of image `index`, from 1; ArgumentError where it is not listed."""
+        found = np.flatnonzero(self.indices == self._checked(index))
+        if len(found) == 0:
+            raise ArgumentError(
+                f"index: image {index} is not among the {len(self)} of this ranking"
+            )
+        return int(self.ranks[found[0]])
+
+    def _checked(self, index: int) -> int:
+        index = _as_int(index, "index")
+        if not 0 <= index < self.evidence.n:
+            raise ArgumentError(f"index: expected 0..{self.evidence.n - 1}, got {index}")
+        return index
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, key: int) -> Ranked: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> Ranking: ...
+
+    def __getitem__(self, key: int | slice) -> Ranked | Ranking:
+        if isinstance(key, slice):
+            return Ranking(
+                self.evidence,
+                self.definition,
+                self._all_scores,
+                self.indices[key],
+                ranks=self.ranks[key],
+            )
+        key = _as_int(key, "position")
+        return Ranked(
+            int(self.ranks[key]),
+            int(self.indices[key]),
+            float(self.scores[key]),
+            None if self.given is None else self.given[key].item(),
+            self.predicted[key].item(),
+        )
+
+    def __iter__(self) -> Iterator[Ranked]:
+        return (self[i] for i in range(len(self)))
+
+    def gallery(
+        self, rows: int | None = None, cols: int | None = None, *, ax: Axes | None = None
+    ) -> Figure:
+        """The pictures, most ambiguous first; see `ambigmnist.gallery`."""
+        from ambigmnist.plot import gallery
+
+        return gallery(self, rows, cols, ax=ax)
+
+    def top(self) -> Ranking:
+        """What a top list shows: for `confident_wrong` the wrong predictions alone."""
+        if not self.definition.wrong_only or self.given is None:
+            return self
+        wrong = self.given != self.predicted
+        if wrong.all():
+            return self
+        return Ranking(
+            self.evidence,
+            self.definition,
+            self._all_scores,
+            self.indices[wrong],
+            ranks=self.ranks[wrong],
+            note=_wrong_note(int(wrong.sum())),
+        )
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        ev, rows = self.evidence, self.indices
+        columns: dict[str, NDArray[Any]] = {"rank": self.ranks, "index": rows}
+        if ev.split is not None:
+            columns["split"] = ev.split[rows]
+        if self.given is not None:
+            columns["given"] = self.given
+        columns["predicted"] = self.predicted
+        if self.given is not None:
+            columns["p_given"] = ev.probs[rows, ev.given_index[rows]]
+        columns["p_predicted"] = ev.probs[rows, ev.predicted_index[rows]]
+        columns["score"] = self.scores
+        return columns
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame: rank, index, split, given, predicted, p_given, p_predicted, score.
+
+        Columns that are not known (split, given, p_given) are left out. Needs pandas:
+        ``pip install ambigmnist[pandas]``.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingDependencyError(
+                "to_frame: expected pandas, which is not installed: "
+                "pip install 'ambigmnist[pandas]', or use to_csv"
+            ) from error
+        return pandas.DataFrame(self._columns())
+
+    def to_csv(self, path: PathLike) -> None:
+        """Writes the columns of `to_frame` to `path`: complete, or not at all.
+
+        Numbers are written so that they read back exactly. A class or split name that a
+        spreadsheet would run as a formula gets an apostrophe in front.
+        """
+        columns = self._columns()
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(
+            zip(*([_csv_cell(v) for v in c.tolist()] for c in columns.values()), strict=True)
+        )
+        atomic_write(path, text.getvalue().encode())
+
+    def _title(self) -> str:
+        d = self.definition
+        formula = f" = {d.formula}" if d.formula else ""
+        return f"{len(self)} of {self.evidence.n} images by {d.name}{formula}"
+
+    def _shown_rows(self) -> list[tuple[str, ...]]:
+        return [
+            (f"{r.rank:>4}", f"{r.index:>6}", f"{r.score:#.6g}", _reading(r)) for r in self[:_SHOWN]
+        ]
+
+    def __repr__(self) -> str:
+        lines = ["Ranking: " + self._title()]
+        if self.note:
+            lines.append(self.note)
+        header = ("rank", " index", "score", "guess->truth" if self.given is not None else "guess")
+        lines.append(text_table(header, self._shown_rows()))
+        if len(self) > _SHOWN:
+            lines.append(f" ... {len(self) - _SHOWN} more")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        header = ("rank", "index", "score", "guess->truth" if self.given is not None else "guess")
+        caption = self._title() + (f" ({self.note})" if self.note else "")
+        return html_table(header, self._shown_rows(), caption)
+
+
+def _reading(item: Ranked) -> str:
+    return f"{item.predicted}" if item.given is None else f"{item.predicted}->{item.given}"
+
+
+def _csv_cell(value: Any) -> Any:
+    if isinstance(value, str) and value.lstrip(" ")[:1] in tuple("=+-@\t\r\n"):
+        return "'" + value
+    return value
+
+
+def _wrong_note(wrong: int) -> str:
+    return f"wrong predictions only: there are {wrong}"
+
+
+def _as_int(value: Any, name: str) -> int:
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise DTypeError(
+            f"{name}: expected an integer, got {type(value).__name__} {value!r}"
+        ) from None
+
+
+def _as_rows(where: ArrayLike, n: int) -> Indices:
+    """The images that `where` chooses, in rising order."""
+    chosen = np.asarray(where)
+    if chosen.ndim != 1:
+        raise ShapeError(f"where: expected a mask ({n},) or indices (m,), got {chosen.shape}")
+    if chosen.dtype.kind == "b":
+        if len(chosen) != n:
+            raise ShapeError(f"where: expected a mask of {n}, one per image, got {len(chosen)}")
+        return np.flatnonzero(chosen)
+    if len(chosen) == 0:
+        return np.empty(0, np.intp)
+    if chosen.dtype.kind not in "iu":
+        raise DTypeError(f"where: expected a mask or indices, got dtype {chosen.dtype}")
+    rows = np.unique(chosen)
+    if rows[0] < 0 or rows[-1] >= n:
+        bad = rows[0] if rows[0] < 0 else rows[-1]
+        raise ArgumentError(f"where: expected indices 0..{n - 1}, got {bad}")
+    return rows.astype(np.intp)
+
+
+def rank(
+    ev: Evidence,
+    by: str | Callable[[Evidence], ArrayLike] = "least_confident",
+    k: int | None = None,
+    *,
+    where: ArrayLike | None = None,
+) -> Ranking:
+    """The images in the order of a score, most ambiguous first, equal scores by index.
+
+    Parameters
+    ----------
+    ev : Evidence
+    by : str or callable
+        A name that `definitions()` lists, or any function Evidence -> (n,) scores.
+    k : int, optional
+        Only the first k (fewer if there are fewer images). A top list of "confident_wrong"
+        shows wrong predictions only, and says so where there are fewer than k. By default all
+        images are ranked.
+    where : array_like, optional
+        Only these images: a mask (n,) or indices. Scores are still computed for all.
+
+    Returns
+    -------
+    Ranking
+
+    Raises
+    ------
+    ArgumentError, ShapeError, DTypeError
+        An unknown name (the nearest is suggested), a definition that lacks what it needs, raises,
+        or does not return one number per image, a negative `k`.
+
+    Examples
+    --------
+    >>> import ambigmnist as am
+    >>> ev = am.Evidence([[0.9, 0.1], [0.4, 0.6], [0.5, 0.5]], labels=[0, 0, 1])
+    >>> am.rank(ev, k=2)
+    Ranking: 2 of 3 images by least_confident = 1 - p1
+    rank   index  score     guess->truth
+       1       2  0.500000  0->1
+       2       1  0.400000  1->0
+    """
+    record = find(by)
+    scores = scores_of(ev, record)
+    rows = np.arange(ev.n) if where is None else _as_rows(where, ev.n)
+    note = ""
+    if k is not None:
+        k = _as_int(k, "k")
+        if k < 0:
+            raise ArgumentError(f"k: expected 0 or more, got {k}")
+        if record.wrong_only:
+            rows = rows[ev.given_index[rows] != ev.predicted_index[rows]]
+            if len(rows) < k:
+                note = _wrong_note(len(rows)) + f", {k} were asked for"
+    count = len(rows) if k is None else min(k, len(rows))
+    order = _ambigcore.top_k(scores[rows], count)
+    return Ranking(ev, record, scores, rows[order], note=note)

@@ -1,0 +1,227 @@
+#include "net.h"
+
+#include <string.h>
+
+void
+am_load_image(float *dst, const am_images *images, int64_t index)
+{
+    const int64_t size = images->h * images->w * images->c;
+    if (images->is_u8) {
+        am_get_kernels()->scale_u8(dst, (const uint8_t *)images->data + index * size, size);
+    }
+    else {
+        memcpy(dst, (const float *)images->data + index * size, (size_t)size * sizeof(float));
+    }
+}
+
+am_status
+am_check_images(const am_net *net, const am_images *images, am_error *err)
+{
+    if (images->h == net->h && images->w == net->w && images->c == net->c) {
+        return AM_OK;
+    }
+    return am_fail(err, AM_ERR_SHAPE,
+                   "this network takes images of %lld x %lld x %lld (height, width, channels), got "
+                   "%lld x %lld x %lld",
+                   (long long)net->h, (long long)net->w, (long long)net->c, (long long)images->h,
+                   (long long)images->w, (long long)images->c);
+}
+
+/* Draws the mask of image i of the chunk and applies it to y, in place. */
+static void
+drop(const am_workspace *ws, const am_layer *layer, int position, float *y, int64_t i)
+{
+    uint8_t *keep = ws->keep[position];
+    if (keep == NULL) {
+        return;
+    }
+    keep += i * layer->out_size;
+    am_dropout_mask(keep, layer->out_size, layer->spec.rate, ws->seed, ws->step,
+                    (uint32_t)position, (uint32_t)(ws->first_slot + i));
+    am_dropout_apply(y, y, keep, layer->spec.rate, layer->out_size);
+}
+
+void
+am_forward_image(const am_net *net, const am_workspace *ws, int last, int64_t i)
+{
+    const am_kernels *kernels = am_get_kernels();
+    for (int l = 0; l < last; l++) {
+        const am_layer *layer = &net->layers[l];
+        const float *x = ws->value[layer->value_in] + i * ws->value_stride[layer->value_in];
+        float *y = ws->value[layer->value_out] + i * ws->value_stride[layer->value_out];
+        if (layer->spec.kind == AM_CONV2D) {
+            am_conv2d_forward(y, x, net->packed + layer->packed, net->params + layer->b,
+                              &layer->conv, ws->scratch);
+        }
+        else if (layer->spec.kind == AM_MAXPOOL2D) {
+            const am_pool_shape shape = {layer->in_h, layer->in_w, layer->in_c};
+            kernels->maxpool(y, ws->argmax[l] + i * ws->argmax_stride[l], x, &shape);
+        }
+        else if (layer->spec.kind == AM_RELU) {
+            kernels->relu(y, y, layer->out_size);
+        }
+        else if (layer->spec.kind == AM_DROPOUT) {
+            drop(ws, layer, l, y, i);
+        } /* flatten: the same numbers */
+    }
+}
+
+void
+am_forward_rows(const am_net *net, const am_workspace *ws, const am_layer *layer, int64_t rows)
+{
+    const float *x = ws->value[layer->value_in];
+    float *y = ws->value[layer->value_out];
+    if (layer->spec.kind == AM_DENSE) {
+        am_dense_forward(y, x, net->packed + layer->packed, net->params + layer->b, rows,
+                         layer->in_size, layer->out_size);
+    }
+    else if (layer->spec.kind == AM_RELU) {
+        am_get_kernels()->relu(y, y, rows * layer->out_size);
+    }
+    else if (layer->spec.kind == AM_DROPOUT) {
+        for (int64_t i = 0; i < rows; i++) {
+            drop(ws, layer, (int)(layer - net->layers), y + i * layer->out_size, i);
+        }
+    }
+}
+
+/* --- prediction ------------------------------------------------------------------------------ */
+
+typedef struct forward_job {
+    const am_net *net;
+    const am_images *images;
+    const int64_t *index;
+    int64_t n, rows; /* images in all, and per chunk */
+    int last;
+    am_control *control;
+    float *out;
+    int64_t out_size;
+    am_workspace *slots;
+} forward_job;
+
+/* Before the first dense layer one image at a time is kept; its input and what follows hold a chunk. */
+static void
+plan_slot(am_arena *arena, const forward_job *job, am_workspace *ws)
+{
+    const am_net *net = job->net;
+    const int dense_in =
+        net->first_dense < job->last ? net->layers[net->first_dense].value_in : AM_MAX_LAYERS;
+    for (int v = 0; v < net->n_values; v++) {
+        const int keeps_chunk = v >= dense_in;
+        ws->value[v] = am_carve(arena, net->value_size[v] * (keeps_chunk ? job->rows : 1),
+                                sizeof(float));
+        ws->value_stride[v] = keeps_chunk ? net->value_size[v] : 0;
+    }
+    for (int l = 0; l < net->n_layers; l++) {
+        if (net->layers[l].spec.kind == AM_MAXPOOL2D) {
+            ws->argmax[l] = am_carve(arena, net->layers[l].out_size, 1);
+        }
+    }
+    ws->scratch = am_carve(arena, net->scratch_size, sizeof(float));
+}
+
+static am_status
+forward_chunk(void *arg, int64_t chunk, int slot, am_error *err)
+{
+    forward_job *job = arg;
+    const am_net *net = job->net;
+    const am_workspace *ws = &job->slots[slot];
+    const int64_t start = chunk * job->rows;
+    const int64_t rows = am_min_i64(job->rows, job->n - start);
+    const int spatial = net->first_dense < job->last ? net->first_dense : job->last;
+    const int final = job->last > 0 ? net->layers[job->last - 1].value_out : 0;
+    for (int64_t i = 0; i < rows; i++) {
+        AM_TRY(am_check(job->control, slot, err));
+        const int64_t index = job->index == NULL ? start + i : job->index[start + i];
+        am_load_image(ws->value[0] + i * ws->value_stride[0], job->images, index);
+        am_forward_image(net, ws, spatial, i);
+        if (spatial == job->last) {
+            memcpy(job->out + (start + i) * job->out_size,
+                   ws->value[final] + i * ws->value_stride[final],
+                   (size_t)job->out_size * sizeof(float));
+        }
+    }
+    for (int l = spatial; l < job->last; l++) {
+        AM_TRY(am_check(job->control, slot, err));
+        am_forward_rows(net, ws, &net->layers[l], rows);
+    }
+    if (spatial < job->last) {
+        memcpy(job->out + start * job->out_size, ws->value[final],
+               (size_t)(rows * job->out_size) * sizeof(float));
+    }
+    return AM_OK;
+}
+
+/* The slots' descriptions and their buffers in one arena. */
+static void
+plan_forward(am_arena *arena, forward_job *job, int threads)
+{
+    job->slots = am_carve(arena, threads, sizeof(am_workspace));
+    for (int i = 0; i < threads; i++) {
+        am_workspace measured = {0};
+        plan_slot(arena, job, job->slots == NULL ? &measured : &job->slots[i]);
+    }
+}
+
+am_status
+am_net_forward(const am_net *net, const am_images *images, const int64_t *index, int64_t n,
+               int last, int threads, am_control *control, float *out, am_error *err)
+{
+    AM_TRY(am_check_images(net, images, err));
+    if (last < 0 || last > net->n_layers) {
+        return am_fail(err, AM_ERR_VALUE, "layer: expected 0 to %d, got %d", net->n_layers, last);
+    }
+    if (n == 0) {
+        return AM_OK;
+    }
+    forward_job job = {
+        .net = net,
+        .images = images,
+        .index = index,
+        .n = n,
+        .rows = am_min_i64(AM_CHUNK, n),
+        .last = last,
+        .control = control,
+        .out = out,
+        .out_size = last > 0 ? net->layers[last - 1].out_size : net->value_size[0],
+    };
+    const int64_t chunks = am_ceil_div(n, job.rows);
+    threads = threads < 1 ? 1 : (int)am_min_i64(threads, chunks);
+    am_arena arena = {0};
+    plan_forward(&arena, &job, threads);
+    AM_TRY(am_arena_reserve(&arena, err));
+    plan_forward(&arena, &job, threads);
+    am_status status = am_parallel_for(chunks, threads, forward_chunk, &job, err);
+    am_arena_free(&arena);
+    return status;
+}
+
+/* --- softmax --------------------------------------------------------------------------------- */
+
+#define SOFTMAX_ROWS 1024
+
+typedef struct softmax_job {
+    float *p;
+    const float *z;
+    int64_t n, k;
+} softmax_job;
+
+static am_status
+softmax_chunk(void *arg, int64_t chunk, int slot, am_error *err)
+{
+    (void)slot;
+    (void)err;
+    const softmax_job *job = arg;
+    const int64_t end = am_min_i64(job->n, (chunk + 1) * SOFTMAX_ROWS);
+    for (int64_t i = chunk * SOFTMAX_ROWS; i < end; i++) {
+        am_softmax(job->p + i * job->k, job->z + i * job->k, job->k);
+    }
+    return AM_OK;
+}
+
+am_status
+am_softmax_rows(float *p, const float *z, int64_t n, int64_t k, int threads, am_error *err)
+{
+    softmax_job job = {p, z, n, k};
+    return am_parallel_for(am_ceil_div(n, SOFTMAX_ROWS), threads, softmax_chunk, &job, err);
+}

@@ -1,0 +1,56 @@
+#include <string.h>
+
+#include "../base/alloc.h"
+#include "train.h"
+
+const float *
+am_target(const am_examples *examples, int64_t i, int64_t k, float *onehot)
+{
+    if (examples->soft != NULL) {
+        return examples->soft + i * k;
+    }
+    memset(onehot, 0, (size_t)k * sizeof *onehot);
+    onehot[examples->labels[i]] = 1.0f;
+    return onehot;
+}
+
+int64_t
+am_argmax(const float *x, int64_t k)
+{
+    int64_t best = 0;
+    for (int64_t j = 1; j < k; j++) {
+        if (x[j] > x[best]) {
+            best = j;
+        }
+    }
+    return best;
+}
+
+am_status
+am_evaluate(const am_net *net, const am_examples *examples, am_loss loss, int threads,
+            am_control *control, double *mean_loss, double *accuracy, am_error *err)
+{
+    const int64_t k = net->layers[net->n_layers - 1].out_size;
+    float *logits, *row;
+    AM_TRY(am_alloc((void **)&logits, examples->n * k, sizeof *logits, err));
+    am_status status = am_alloc((void **)&row, 2 * k, sizeof *row, err);
+    if (status == AM_OK) {
+        status = am_net_forward(net, &examples->images, examples->index, examples->n,
+                                net->n_layers, threads, control, logits, err);
+    }
+    if (status == AM_OK) {
+        double sum = 0.0;
+        int64_t right = 0;
+        for (int64_t i = 0; i < examples->n; i++) {
+            const float *z = logits + i * k;
+            const float *y = am_target(examples, examples->index[i], k, row + k);
+            sum += am_loss_forward(loss, row, z, y, k);
+            right += am_argmax(z, k) == am_argmax(y, k);
+        }
+        *mean_loss = sum / (double)examples->n;
+        *accuracy = (double)right / (double)examples->n;
+    }
+    am_free(row);
+    am_free(logits);
+    return status;
+}

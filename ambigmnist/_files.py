@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -60,7 +59,7 @@ def read_bytes(path: PathLike) -> bytes:
     """
     path = as_path(path)
     try:
-        with open(path, "rb", opener=_open_without_waiting) as stream:  # noqa: PTH123
+        with open(path, "rb", opener=_open_without_waiting) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise FileError(f"{path}: expected a file, got a device or a pipe")
             return stream.read()
@@ -98,7 +97,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         target = Path(os.path.realpath(path))  # a link stays a link
         mode = _writable_mode(target)
         ending = target.suffix if len(target.suffix) <= 16 else ""
-        temporary = target.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(6)}{ending}")
+        temporary = target.with_name(f".tmp-{os.getpid()}-{os.urandom(6).hex()}{ending}")
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666))
         yield temporary
         _sync(temporary, mode)

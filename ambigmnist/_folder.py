@@ -83,6 +83,7 @@ class OutputFolder:
         try:
             Path(tempfile.mkdtemp(prefix=".ambigmnist-", dir=self.path)).rmdir()
         except OSError as error:
+            self._remove_if_unused()
             raise self._error("cannot be written to", error) from error
         return self
 
@@ -92,6 +93,9 @@ class OutputFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._remove_if_unused()
+
+    def _remove_if_unused(self) -> None:
         if self._created:
             with suppress(OSError):  # not empty: the result is there
                 self.path.rmdir()
@@ -149,7 +153,7 @@ class OutputFolder:
                 if name in stale:
                     target.unlink(missing_ok=True)
                 else:
-                    made += _make_folders(self.path, target.parent)
+                    _make_folders(self.path, target.parent, made)
                     (stage.new / name).replace(target)
         except BaseException:
             for name, was_there in reversed(touched):
@@ -223,12 +227,9 @@ def _keep(target: Path, old: Path) -> None:
         target.replace(old)
 
 
-def _make_folders(root: Path, folder: Path) -> list[Path]:
-    """Makes what is missing between `root` and `folder`; the folders made, outer ones first."""
-    missing = []
-    while folder != root and not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for inner in reversed(missing):
-        inner.mkdir()
-    return missing[::-1]
+def _make_folders(root: Path, folder: Path, made: list[Path]) -> None:
+    """Makes what is missing between `root` and `folder`; adds to `made`, outer ones first."""
+    if folder != root and not folder.exists():
+        _make_folders(root, folder.parent, made)
+        made.append(folder)
+        folder.mkdir()

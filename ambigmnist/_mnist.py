@@ -108,13 +108,7 @@ def _look(source: str, place: Path) -> tuple[MnistLocation | None, str]:
 
 
 def find_mnist(path: PathLike | None = None) -> MnistLocation | None:
-    """The first place that has MNIST, or None; looks at names only, opens nothing.
-
-    Parameters
-    ----------
-    path : str or os.PathLike, optional
-        Look there and nowhere else.
-    """
+    """The first place that has MNIST (see `ambigmnist.datasets.find_mnist`)."""
     return next((hit for hit, _ in (_look(*c) for c in _candidates(path)) if hit), None)
 
 
@@ -242,14 +236,21 @@ def _fetch(url: str, name: str, patience: float, deadline: float) -> bytes:
 
     def work() -> None:
         out = io.BytesIO()
+        answers: list[Any] = []  # pooch leaves one that failed open
         try:
-            get = pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=patience)
-            get(url, out, None)
+            pooch.HTTPDownloader(
+                progressbar=progress,
+                chunk_size=1 << 16,
+                timeout=patience,
+                hooks={"response": lambda response, **_: answers.append(response)},
+            )(url, out, None)
             result.append(out.getvalue())
         except Exception as error:
             result.append(error)
         finally:
             progress.close()
+            for answer in answers:
+                answer.close()
 
     thread = threading.Thread(target=work, name="ambigmnist-download", daemon=True)
     thread.start()

@@ -75,12 +75,13 @@ class Result:
 
 
 def file_names(by: list[str]) -> list[str]:
-    """The files whose names are known beforehand."""
+    """The files whose names are known beforehand, and one for the pictures in each folder."""
     pictures = ["heatmap-probability", "heatmap-count", "training-curves"]
     pictures += [f"gallery-{name}" for name in by]
     return [
         *("index.html", "ranking.csv", "model.safetensors", SUMMARY),
         *(f"{name}.{kind}" for name in pictures for kind in ("png", "svg")),
+        *(f"top/{name}/picture.png" for name in by),
     ]
 
 
@@ -342,8 +343,14 @@ def _list(result: Result, name: str, items: list[dict[str, Any]]) -> dict[str, A
         }
         for item in items
     ]
-    text = f"{text} Score: {record.formula}.".strip()
-    return {"name": name, "title": title, "text": text, "items": shown, "file": f"gallery-{name}"}
+    return {
+        "name": name,
+        "title": title,
+        "text": text,
+        "formula": record.formula,
+        "images": shown,
+        "file": f"gallery-{name}",
+    }
 
 
 def _percent(p: float) -> str:

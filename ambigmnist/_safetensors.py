@@ -53,7 +53,7 @@ def save(
     offset = 0
     # Widest items first, as the format's own library does: so each starts aligned.
     for name, array in sorted(tensors.items(), key=_order):
-        data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        data: bytes = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
         header[name] = {
             "dtype": _NAMES[array.dtype.newbyteorder("<").str],
             "shape": list(array.shape),
@@ -61,11 +61,11 @@ def save(
         }
         chunks.append(data)
         offset += len(data)
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    if len(text) > _MAX_HEADER:
+    head = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    if len(head) > _MAX_HEADER:
         raise ArgumentError(f"metadata: expected a header of at most {_MAX_HEADER} bytes")
-    atomic_write(path, b"".join([struct.pack("<Q", len(text)), text, *chunks]))
+    atomic_write(path, b"".join([struct.pack("<Q", len(head)), head, *chunks]))
 
 
 def _order(item: tuple[str, Array]) -> tuple[int, str]:

@@ -54,9 +54,9 @@ def as_images(images: Any, name: str = "images") -> Array:
             f"{name}: expected integers in 0..255 or floats in 0..1, got dtype {array.dtype}"
         )
     array = _with_channels(array, name)
-    dtype = np.dtype(np.uint8)
+    dtype: type[np.generic] = np.uint8
     if array.dtype.kind == "f":
-        dtype = np.dtype(np.float32)
+        dtype = np.float32
         _check_floats(array, name)
     elif array.dtype.kind == "b":
         return np.multiply(array, np.uint8(255), dtype=np.uint8, order="C")
@@ -185,6 +185,8 @@ def _as_class_values(given: Any, array: Array, name: str) -> Array:
         return array.astype(np.str_ if kind in "UT" else np.int64)
     if kind == "U" and not hasattr(given, "dtype"):
         array, kind = np.asarray(given, dtype=object), "O"  # NumPy made strings of a mixture
+    if kind == "T":
+        array, kind = array.astype(object), "O"
     if kind == "O":
         return _from_objects(array, name)
     if kind in "bi":
@@ -194,16 +196,16 @@ def _as_class_values(given: Any, array: Array, name: str) -> Array:
             raise ArgumentError(f"{name}: expected integers below 2**63, got {array.max()}")
         return array.astype(np.int64)
     if kind == "f":
-        with np.errstate(invalid="ignore"):
-            bad = ~((array == np.trunc(array)) & (np.abs(array) < 2.0**53))
+        with np.errstate(all="ignore"):
+            array = array.astype(np.float64)
+        bad = ~((array == np.trunc(array)) & (np.abs(array) < 2.0**53))
         if bad.any():
             raise ArgumentError(
                 f"{name}: expected integers or strings, got {array[bad][0]} at {_index_of(bad)}"
             )
         return array.astype(np.int64)
-    if kind in "UT":
-        text = array.astype(np.str_)
-        return np.ascontiguousarray(text.astype(text.dtype.newbyteorder("=")))
+    if kind == "U":
+        return np.require(array, array.dtype.newbyteorder("="), ["C_CONTIGUOUS", "ALIGNED"])
     hint = ": decode the bytes first" if kind == "S" else ""
     raise DTypeError(f"{name}: expected integers or strings, got dtype {array.dtype}{hint}")
 

@@ -160,12 +160,12 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             if getattr(args, name) is not None:
                 parser.error(f"--{name} has no meaning with --model: that network is trained")
     else:
-        from ambigmnist.model import find_preset
+        from ambigmnist._network import PRESETS, choice
 
         args.preset = args.preset or "fast"
         args.seed = args.seed or 0
         try:
-            find_preset(args.preset)
+            choice(args.preset, "preset", tuple(PRESETS))
         except ArgumentError as error:
             parser.error(f"--{error}")
     if not args.out:
@@ -445,7 +445,7 @@ def _self_test() -> Iterator[tuple[str, str | None]]:
 
     # Random123's known answer for Philox4x32-10, all bits of counter and key set.
     expected = [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]
-    got = _ambigcore.philox([2**32 - 1] * 4, [2**32 - 1] * 2)
+    got = _ambigcore.philox4x32([2**32 - 1] * 4, [2**32 - 1] * 2)
     yield "random numbers", None if list(got) == expected else f"expected {expected}, got {got}"
 
     train, test = load_digits()

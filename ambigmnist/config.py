@@ -75,8 +75,8 @@ def get_num_threads() -> int:
     """Return the number of threads of a call that is not given one.
 
     The first of these that says something: `set_num_threads`, the environment variables
-    ``AMBIGMNIST_NUM_THREADS`` and ``OMP_NUM_THREADS`` (read when first needed), the smaller of the CPUs
-    that this process may use and the CPU quota of its container.
+    ``AMBIGMNIST_NUM_THREADS`` and ``OMP_NUM_THREADS`` (read when first needed), the smaller of
+    the CPUs that this process may use and the CPU quota of its container.
 
     Examples
     --------
@@ -97,8 +97,8 @@ def resolve_threads(threads: int | None = None) -> int:
 def set_strict(strict: bool) -> None:
     """Choose arithmetic that gives the same bits on every instruction set.
 
-    Without fused multiply-add, hence somewhat slower. The default is off, or what ``AMBIGMNIST_STRICT=1``
-    says. For one instruction set the bits are the same on every machine either way.
+    Without fused multiply-add, hence somewhat slower. Off unless ``AMBIGMNIST_STRICT=1`` is set.
+    On one instruction set the bits are the same on every machine either way.
 
     Examples
     --------
@@ -202,7 +202,7 @@ def register_threadpoolctl() -> None:
     if _registered:
         return
     try:
-        import threadpoolctl
+        import threadpoolctl  # type: ignore[import-untyped]
     except ImportError:
         raise MissingDependencyError(
             "register_threadpoolctl: threadpoolctl is not installed; pip install threadpoolctl"
@@ -293,8 +293,9 @@ def _cgroup_quota(root: Path) -> int | None:
         return None
     limits = []
     for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
+        if line.count(":") < 2:
+            continue
+        _, controllers, path = line.split(":", 2)
         if controllers == "":  # version 2
             mounts = ["sys/fs/cgroup", "sys/fs/cgroup/unified"]
         elif "cpu" in controllers.split(","):

@@ -1,31 +1,30 @@
 """Labelled images: loading and checking them, and one small type that keeps them together."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist._files import PathLike, as_path
 from ambigmnist._idx import parse_idx, read_idx_payload, save_idx
-from ambigmnist._mnist import MnistLocation, find_mnist, load_arrays
 from ambigmnist._validate import as_classes, as_images, as_labels, check_labels_in
 from ambigmnist.errors import AmbigError, ArgumentError, DataError, DTypeError, ShapeError
 
 __all__ = [
     "Dataset",
-    "MnistLocation",
     "find_mnist",
     "load_digits",
     "load_idx",
     "load_mnist",
     "save_idx",
 ]
+
+if TYPE_CHECKING:
+    from ambigmnist._mnist import MnistLocation
 
 Array = NDArray[Any]
 
@@ -173,11 +172,14 @@ class Dataset:
         labels give ``labels json (n,)`` and a JSON list; no labels give ``labels none``. Each
         line ends with a newline.
         """
+        import hashlib
+        import json
+
         n, h, w = self.images.shape[:3]
         c = 1 if self.images.ndim == 3 else self.images.shape[3]
         pixel = "<f4" if self.images.dtype.kind == "f" else "<u1"
         digest = hashlib.sha256(f"images {pixel} {(n, h, w, c)}\n".encode())
-        digest.update(memoryview(self.images.astype(pixel, copy=False)).cast("B") if n else b"")
+        digest.update(self.images.astype(pixel, copy=False).ravel().data)
         if self.labels is None:
             digest.update(b"labels none\n")
         elif self.labels.dtype.kind == "U":
@@ -290,15 +292,38 @@ def load_mnist(
     Examples
     --------
     >>> train, test = load_mnist()  # doctest: +SKIP
-    >>> test  # doctest: +SKIP
-    Dataset('mnist', 10000 images 28 x 28 uint8, 10 classes, split test: 10000)
+    >>> train, test = load_digits()  # of the same form, and always there
+    >>> X, y = test
+    >>> X.shape, X.dtype, y.shape
+    ((899, 28, 28), dtype('uint8'), (899,))
     """
+    from ambigmnist._mnist import load_arrays
+
     arrays = load_arrays(path, download, _timeout)
     train, test = (
-        Dataset(images, labels, classes=np.arange(10), name="mnist", split=split)
-        for images, labels, split in ((*arrays[:2], "train"), (*arrays[2:], "test"))
+        Dataset(*arrays[i : i + 2], classes=np.arange(10), name="mnist", split=split)
+        for i, split in ((0, "train"), (2, "test"))
     )
     return train, test
+
+
+def find_mnist(path: PathLike | None = None) -> "MnistLocation | None":
+    """Where `load_mnist` would read from, or None; looks at names only, opens nothing.
+
+    Parameters
+    ----------
+    path : str or os.PathLike, optional
+        Look there and nowhere else.
+
+    Returns
+    -------
+    MnistLocation or None
+        With ``source`` (``"path"``, ``"AMBIGMNIST_DATA"``, ``"cache"``, ``"torchvision"`` or
+        ``"Keras"``) and ``path``; ``str`` of it says both.
+    """
+    from ambigmnist import _mnist
+
+    return _mnist.find_mnist(path)
 
 
 _DIGITS = Path(__file__).with_name("data") / "digits.npz"

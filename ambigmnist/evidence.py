@@ -188,7 +188,7 @@ class Evidence:
     @property
     def k(self) -> int:
         """How many classes."""
-        return self.probs.shape[1]
+        return int(self.probs.shape[1])
 
     @cached_property
     def predicted_index(self) -> Indices:

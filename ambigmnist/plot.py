@@ -211,7 +211,7 @@ def draw_heatmap(heatmap: Heatmap, ax: Axes | None = None) -> Figure:
     if k <= 15:
         _write_numbers(ax, heatmap, colors, top)
     bar = figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, aspect=30)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(length=2, colors=INK, labelsize=8)
     bar.set_label(_unit(heatmap), color=INK)
     return figure
@@ -306,6 +306,8 @@ def _best_epoch(history: Mapping[str, Any]) -> int | None:
 
 
 def _draw_curve(ax: Axes, history: Mapping[str, Any], quantity: str, best: int | None) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     lines = (("training", quantity, TRAIN), ("validation", f"val_{quantity}", VALIDATION))
     for label, name, color in lines:
         values = _curve(history, name)
@@ -329,7 +331,7 @@ def _draw_curve(ax: Axes, history: Mapping[str, Any], quantity: str, best: int |
             )
     ax.set_title(quantity.capitalize(), loc="left", color=INK, fontsize=11)
     ax.set_xlabel("epoch", color=INK)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)

@@ -6,7 +6,8 @@ import csv
 import io
 import operator
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +29,8 @@ __all__ = ["Ranked", "Ranking", "rank"]
 _SHOWN = 10  # rows in what a session prints
 
 
-class Ranked(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ranked:
     """One image of a ranking; `given` is None where there are no labels."""
 
     rank: int

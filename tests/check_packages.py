@@ -1,4 +1,4 @@
-"""Builds the wheel and the sdist, installs from the sdist, and tries the result outside the checkout.
+"""Builds wheel and sdist, installs from the sdist, and tries the result outside the checkout.
 
 Run by `make packages`; prints each figure beside its limit and exits 1 when one does not hold.
 """

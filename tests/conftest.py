@@ -1,7 +1,7 @@
 """Data beside the checkout, hypothesis profiles, and which tests may be left out.
 
-A test may skip only for something that the machine lacks; the reason then starts with "machine:". With
-CI=true any other skip fails the run, so that nothing gets lost silently.
+A test may skip only for something that the machine lacks; the reason then starts with "machine:".
+With CI=true any other skip fails the run, so that nothing gets lost silently.
 """
 
 from __future__ import annotations

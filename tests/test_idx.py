@@ -100,7 +100,12 @@ def test_any_bytes(data):
 def test_buffers_of_any_kind():
     data = header(0x0C, 2) + bytes(8)
     expected = (0x0C, (2,), 8)
-    views = (bytearray(data), memoryview(data), np.frombuffer(data, "u1"), np.frombuffer(data, "i4"))
+    views = (
+        bytearray(data),
+        memoryview(data),
+        np.frombuffer(data, "u1"),
+        np.frombuffer(data, "i4"),
+    )
     for view in views:
         assert _ambigcore.idx_parse(view) == expected
     assert _ambigcore.idx_header(data[:8]) == expected
@@ -229,7 +234,7 @@ def gzip_faults():
     yield "zip", b"PK\3\4" + bytes(30)
     yield "HTML", b"\n<!DOCTYPE html><title>404</title>"
     yield "npy", b"\x93NUMPY" + bytes(20)
-    for i in range(10, body):
+    for i in range(10, body - 1):  # the last byte may hold bits that mean nothing
         yield f"bit of byte {i}", good[:i] + bytes([good[i] ^ 4]) + good[i + 1 :]
 
 

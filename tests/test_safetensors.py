@@ -139,7 +139,9 @@ BAD = {
     "entry with more": file_of({"a": entry() | {"x": 1}}, bytes(8)),
     "unknown dtype": file_of({"a": entry("F8")}, bytes(8)),
     "dtype a list": file_of({"a": entry(["F32"])}, bytes(8)),
-    "shape a number": file_of({"a": {"dtype": "F32", "shape": 2, "data_offsets": [0, 8]}}, bytes(8)),
+    "shape a number": file_of(
+        {"a": {"dtype": "F32", "shape": 2, "data_offsets": [0, 8]}}, bytes(8)
+    ),
     "negative size": file_of({"a": entry(shape=(-2,))}, bytes(8)),
     "size true": file_of({"a": entry("U8", (True,), (0, 1))}, bytes(1)),
     "size 2.0": file_of({"a": entry(shape=(2.0,))}, bytes(8)),

@@ -1,7 +1,7 @@
 """Rules of the core that a compiler does not check, read off the sources.
 
-The rules are those of csrc/README.md: which folder may include which, no Python in the core, one allocator,
-no C library function that prints, ends the process or differs between machines.
+The rules are those of csrc/README.md: which folder may include which, no Python in the core, one
+allocator, no C library function that prints, ends the process or differs between machines.
 """
 
 from __future__ import annotations

@@ -9,8 +9,7 @@ typedef struct job {
     am_chunk_fn fn;
     void *arg;
     int64_t chunks;
-    int threads;    /* slots 0..threads-1 may take part; 1: the caller alone */
-    unsigned forks; /* at the start of the loop */
+    int threads; /* slots 0..threads-1 may take part; 1: the caller alone */
     atomic_llong next;
     int64_t failed_chunk; /* lowest so far; `chunks` while none has failed. Guarded by `lock` */
     am_error error;
@@ -61,26 +60,23 @@ register_fork_handlers(void)
     fork_safe = pthread_atfork(before_fork, after_fork_parent, after_fork_child) == 0;
 }
 
-/* A callback forked, this is the child, and chunks that other threads had claimed are lost. */
+/* Claims chunks in rising order until none is left or a lower one has failed. Returns 0 when a
+ * chunk forked and this is the child: chunks that other threads held are lost, and `j` may be too.
+ */
 static int
-is_orphan(const job *j)
-{
-    return j->threads > 1 && j->forks != atomic_load(&forks);
-}
-
-/* Claims chunks in rising order until none is left or a lower one has failed. */
-static void
 run_chunks(job *j, int slot)
 {
+    const int shared = j->threads > 1;
+    const unsigned forks_before = atomic_load(&forks);
     for (;;) {
         int64_t chunk = atomic_fetch_add(&j->next, 1);
         if (chunk >= j->chunks) {
-            return;
+            return 1;
         }
         am_error error = {AM_OK, ""};
         am_status status = j->fn(j->arg, chunk, slot, &error);
-        if (is_orphan(j)) {
-            return;
+        if (shared && atomic_load(&forks) != forks_before) {
+            return 0;
         }
         if (status != AM_OK) {
             pthread_mutex_lock(&lock);
@@ -92,7 +88,7 @@ run_chunks(job *j, int slot)
             pthread_mutex_unlock(&lock);
             /* Lower chunks are all claimed already; nobody starts a higher one. */
             atomic_store(&j->next, j->chunks);
-            return;
+            return 1;
         }
     }
 }
@@ -101,7 +97,6 @@ static void *
 worker_main(void *arg)
 {
     const int slot = (int)(intptr_t)arg;
-    const unsigned forks_before = atomic_load(&forks);
     uint64_t seen = 0;
     pthread_mutex_lock(&lock);
     for (;;) {
@@ -115,9 +110,8 @@ worker_main(void *arg)
         }
         active++;
         pthread_mutex_unlock(&lock);
-        run_chunks(j, slot);
-        if (atomic_load(&forks) != forks_before) {
-            return NULL; /* a chunk forked here: the child knows nothing of this thread */
+        if (!run_chunks(j, slot)) {
+            return NULL; /* the child's pool knows nothing of this thread */
         }
         pthread_mutex_lock(&lock);
         if (--active == 0) {
@@ -160,8 +154,7 @@ run_shared(job *j)
     pthread_cond_broadcast(&work_posted);
     pthread_mutex_unlock(&lock);
 
-    run_chunks(j, 0);
-    if (is_orphan(j)) {
+    if (!run_chunks(j, 0)) {
         return 0;
     }
     pthread_mutex_lock(&lock);
@@ -183,7 +176,6 @@ am_parallel_for(int64_t chunks, int threads, am_chunk_fn fn, void *arg, am_error
 
     if (threads > 1 && fork_safe && pthread_mutex_trylock(&submit_lock) == 0) {
         j.threads = threads;
-        j.forks = atomic_load(&forks);
         if (!run_shared(&j)) {
             return am_fail(err, AM_ERR_CANCELLED, "the process was forked inside a parallel call");
         }

@@ -1,0 +1,75 @@
+"""Find which labelled images are ambiguous, which are mislabelled, and which the model misreads.
+
+>>> import ambigmnist as am
+>>> train, test = am.load_digits()
+>>> ev = am.CNN(epochs=1).fit(train.images, train.labels).evidence(test.images, test.labels)
+>>> ranking = am.rank(ev, by="least_confident", k=12)
+>>> len(ranking)
+12
+"""
+
+
+
+from ambigmnist import _ambigcore, layers
+from ambigmnist.config import (
+    get_num_threads,
+    register_threadpoolctl,
+    set_num_threads,
+    set_strict,
+    show_config,
+)
+from ambigmnist.datasets import Dataset, load_digits, load_idx, load_mnist, save_idx
+from ambigmnist.definitions import definition, definitions
+from ambigmnist.errors import (
+    AmbigError,
+    ArgumentError,
+    BusyError,
+    DataError,
+    DataNotFoundError,
+    DTypeError,
+    FileError,
+    MissingDependencyError,
+    OutOfMemoryError,
+    ShapeError,
+)
+from ambigmnist.evidence import Evidence
+from ambigmnist.heatmap import Heatmap, heatmap
+from ambigmnist.model import CNN
+from ambigmnist.plot import gallery, training_curves
+from ambigmnist.ranking import Ranking, rank
+
+__version__ = str(_ambigcore.build_info()["version"])
+
+__all__ = [
+    "CNN",
+    "AmbigError",
+    "ArgumentError",
+    "BusyError",
+    "DTypeError",
+    "DataError",
+    "DataNotFoundError",
+    "Dataset",
+    "Evidence",
+    "FileError",
+    "Heatmap",
+    "MissingDependencyError",
+    "OutOfMemoryError",
+    "Ranking",
+    "ShapeError",
+    "definition",
+    "definitions",
+    "gallery",
+    "get_num_threads",
+    "heatmap",
+    "layers",
+    "load_digits",
+    "load_idx",
+    "load_mnist",
+    "rank",
+    "register_threadpoolctl",
+    "save_idx",
+    "set_num_threads",
+    "set_strict",
+    "show_config",
+    "training_curves",
+]

@@ -1,0 +1,261 @@
+"""Layer lists and presets: what a user writes, turned into what the core builds."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+from ambigmnist import _ambigcore
+from ambigmnist._tables import html_table, text_table
+from ambigmnist.errors import ArgumentError, ShapeError
+
+__all__ = [
+    "ARTICLE_LAYERS",
+    "PRESETS",
+    "Layer",
+    "Recipe",
+    "Summary",
+    "build",
+    "nearest",
+    "optimizer_settings",
+    "parse_layers",
+]
+
+KINDS = ("conv", "maxpool", "flatten", "dense", "relu", "dropout")  # as the core numbers them
+LOSSES = ("softmax", "sigmoid")
+OPTIMIZERS = ("sgd", "rmsprop", "adam")
+SCHEDULES = ("constant", "one_cycle")
+
+LayerLike = str | Sequence[Any]
+
+
+class Layer(NamedTuple):
+    """One layer, complete: `units` filters or units, `size` of a conv's window."""
+
+    kind: str
+    units: int = 0
+    size: int = 0
+    same: bool = False
+    rate: float = 0.0
+
+    def __str__(self) -> str:
+        if self.kind == "conv":
+            padding = ", same" if self.same else ""
+            return f"conv {self.units}, {self.size}x{self.size}{padding}"
+        if self.kind == "dense":
+            return f"dense {self.units}"
+        if self.kind == "dropout":
+            return f"dropout {self.rate:g}"
+        return "maxpool 2x2" if self.kind == "maxpool" else self.kind
+
+    @property
+    def spec(self) -> tuple[int, int, int, bool, float]:
+        """What the core takes."""
+        return KINDS.index(self.kind), self.units, self.size, self.same, self.rate
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?`, or nothing."""
+    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def choice(value: Any, name: str, known: Sequence[str]) -> int:
+    """The place of `value` among the names it may have."""
+    if value not in known:
+        raise ArgumentError(
+            f"{name}: expected one of {', '.join(known)}, got {value!r}.{nearest(value, known)}"
+        )
+    return known.index(value)
+
+
+def integer(value: Any, name: str, least: int = 1) -> int:
+    """`value` as an int that is at least `least`."""
+    try:
+        number = value.__index__()
+    except (AttributeError, TypeError):
+        raise ArgumentError(f"{name}: expected an integer, got {value!r}") from None
+    if not least <= number < 2**62:
+        raise ArgumentError(f"{name}: expected at least {least}, got {value!r}")
+    return int(number)
+
+
+def _parse_layer(item: LayerLike, position: int) -> Layer:
+    where = f"layers[{position}]"
+    parts = (item,) if isinstance(item, str) else tuple(item)
+    if not parts or not isinstance(parts[0], str):
+        raise ArgumentError(f'{where}: expected a name or a tuple like ("conv", 32, 3), got {item!r}')
+    kind, arguments = parts[0], list(parts[1:])
+    choice(kind, where, KINDS)
+    if kind == "conv":
+        padding = "valid"
+        if len(arguments) == 3 and isinstance(arguments[2], Mapping):
+            padding = dict(arguments.pop()).get("padding", "valid")
+        elif len(arguments) == 3:
+            padding = arguments.pop()
+        if len(arguments) == 2:
+            same = choice(padding, f"{where}: padding", ("valid", "same")) == 1
+            units = integer(arguments[0], f"{where}: filters")
+            return Layer(kind, units, integer(arguments[1], f"{where}: window"), same)
+        raise ArgumentError(f'{where}: expected ("conv", filters, window[, padding]), got {item!r}')
+    if kind == "maxpool":
+        if arguments not in ([], [2]):
+            raise ArgumentError(f'{where}: expected "maxpool" or ("maxpool", 2), got {item!r}')
+        return Layer(kind)
+    if kind == "dense":
+        if len(arguments) != 1:
+            raise ArgumentError(f'{where}: expected ("dense", units), got {item!r}')
+        return Layer(kind, integer(arguments[0], f"{where}: units"))
+    if kind == "dropout":
+        if len(arguments) != 1 or not isinstance(arguments[0], (int, float)):
+            raise ArgumentError(f'{where}: expected ("dropout", rate), got {item!r}')
+        return Layer(kind, rate=float(arguments[0]))
+    if arguments:
+        raise ArgumentError(f"{where}: {kind} takes no argument, got {item!r}")
+    return Layer(kind)
+
+
+def parse_layers(layers: Iterable[LayerLike], classes: int) -> list[Layer]:
+    """The layers in full; a dense output layer for the classes is added when it is missing.
+
+    A list that ends in `("dense", classes)` has its output layer; any other end gets one, after a
+    flatten where an image is left.
+    """
+    if isinstance(layers, str):
+        raise ArgumentError(f"layers: expected a list of layers, got {layers!r}")
+    parsed = [_parse_layer(item, i) for i, item in enumerate(layers)]
+    if parsed and parsed[-1].kind == "dense" and parsed[-1].units == classes:
+        return parsed
+    if not any(layer.kind in ("flatten", "dense") for layer in parsed):
+        parsed.append(Layer("flatten"))
+    return [*parsed, Layer("dense", classes)]
+
+
+def build(layers: Sequence[Layer], image_shape: tuple[int, int, int]) -> _ambigcore.Network:
+    """The network in the core; ShapeError where the layers do not fit each other or the image."""
+    try:
+        return _ambigcore.Network([layer.spec for layer in layers], *image_shape)
+    except ShapeError as error:
+        h, w, c = image_shape
+        raise ShapeError(f"{error} (images are {h} x {w} x {c}, height x width x channels)") from None
+
+
+ARTICLE_LAYERS: tuple[LayerLike, ...] = (
+    ("conv", 32, 3),
+    "relu",
+    ("maxpool", 2),
+    ("conv", 64, 3),
+    "relu",
+    ("maxpool", 2),
+    "flatten",
+    ("dropout", 0.5),
+    ("dense", 256),
+    "relu",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is built and trained; every setting of `CNN` but the seed and the threads."""
+
+    layers: tuple[LayerLike, ...]
+    loss: str
+    optimizer: str | tuple[str, Mapping[str, float]]
+    learning_rate: float
+    schedule: str
+    batch_size: int
+    epochs: int | None  # None: 3, or as many as make 1,000 steps
+    validation_split: float
+    patience: int
+    split_last: bool = False  # validation is the last part as given, not a stratified draw
+
+    def replaced(self, changes: Mapping[str, Any]) -> Recipe:
+        """This recipe with every setting of `changes` that is not None."""
+        mine = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Recipe(**(mine | {k: v for k, v in changes.items() if v is not None}))
+
+
+PRESETS: dict[str, Recipe] = {
+    "seed": Recipe(
+        layers=ARTICLE_LAYERS,
+        loss="sigmoid",
+        optimizer="rmsprop",
+        learning_rate=1e-4,
+        schedule="constant",
+        batch_size=256,
+        epochs=100,
+        validation_split=0.2,
+        patience=5,
+        split_last=True,
+    ),
+    "fast": Recipe(
+        layers=tuple(layer for layer in ARTICLE_LAYERS if layer != ("dropout", 0.5)),
+        loss="softmax",
+        optimizer="adam",
+        learning_rate=3e-3,
+        schedule="one_cycle",
+        batch_size=64,
+        epochs=None,
+        validation_split=0.0,
+        patience=0,
+    ),
+}
+
+# name: (what the core calls momentum, decay and epsilon, with their defaults)
+_OPTIMIZER_SETTINGS: dict[str, dict[str, float]] = {
+    "sgd": {"momentum": 0.9},
+    "rmsprop": {"rho": 0.9, "epsilon": 1e-7},
+    "adam": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
+}
+
+
+def optimizer_settings(optimizer: Any) -> tuple[int, float, float, float]:
+    """(number, momentum, decay, epsilon) for the core, from a name or (name, settings)."""
+    name, given = optimizer, {}
+    if not isinstance(optimizer, str):
+        try:
+            name, given = optimizer
+            given = dict(given)
+        except (TypeError, ValueError):
+            raise ArgumentError(
+                f'optimizer: expected a name or ("sgd", {{"momentum": 0.9}}), got {optimizer!r}'
+            ) from None
+    number = choice(name, "optimizer", OPTIMIZERS)
+    settings = _OPTIMIZER_SETTINGS[name]
+    for key, value in given.items():
+        choice(key, f"optimizer {name}", tuple(settings))
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ArgumentError(f"optimizer {name}: {key}: expected a number, got {value!r}")
+    used = settings | given
+    momentum = used.get("momentum", used.get("beta1", 0.0))
+    decay = used.get("rho", used.get("beta2", 0.0))
+    return number, momentum, decay, used.get("epsilon", 0.0)
+
+
+class Summary:
+    """The layers of a network with their output shapes and parameter counts, as a table."""
+
+    def __init__(self, layers: Sequence[Layer], image_shape: tuple[int, int, int]) -> None:
+        shapes = build(layers, image_shape).layers()
+        self.rows: list[tuple[str, tuple[int, ...], int]] = [("image", image_shape, 0)]
+        for layer, (_, h, w, c, weights, biases) in zip(layers, shapes, strict=True):
+            self.rows.append((str(layer), (h, w, c) if h else (c,), weights + biases))
+        self.parameters = sum(row[2] for row in self.rows)
+
+    def _cells(self) -> list[list[str]]:
+        body = [
+            [name, " x ".join(map(str, shape)), f"{count:>10,}" if count else f"{'':10}"]
+            for name, shape, count in self.rows
+        ]
+        return [*body, ["total", "", f"{self.parameters:>10,}"]]
+
+    _header = ("layer", "output", "parameters")
+
+    def __repr__(self) -> str:
+        return text_table(self._header, self._cells())
+
+    def _repr_html_(self) -> str:
+        return html_table(self._header, self._cells())

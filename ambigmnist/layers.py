@@ -1,0 +1,286 @@
+"""Single layers on NumPy arrays: a forward and a backward pass each, by the C core.
+
+For teaching, for tests, and for networks of your own. Images are (n, h, w, channels), weights of a
+convolution (size, size, channels, filters), everything float32; other real arrays are converted. A
+backward function takes the gradient of the loss with respect to the layer's output, and what
+the forward pass saw, and returns the gradients with respect to what went in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ambigmnist import _ambigcore
+from ambigmnist._network import choice, integer
+from ambigmnist.config import resolve_threads
+from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
+
+__all__ = [
+    "conv2d_backward",
+    "conv2d_forward",
+    "dense_backward",
+    "dense_forward",
+    "dropout_backward",
+    "dropout_forward",
+    "flatten_backward",
+    "flatten_forward",
+    "maxpool2d_backward",
+    "maxpool2d_forward",
+    "relu_backward",
+    "relu_forward",
+    "sigmoid_cross_entropy_backward",
+    "sigmoid_cross_entropy_forward",
+    "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_forward",
+]
+
+Floats = NDArray[np.float32]
+_SOFTMAX, _SIGMOID = 0, 1
+
+
+def _floats(value: ArrayLike, name: str, ndim: int | None = None) -> Floats:
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ShapeError(f"{name}: expected an array, got items of different shapes") from None
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+    if ndim is not None and array.ndim != ndim:
+        raise ShapeError(f"{name}: expected {ndim} dimensions, got shape {array.shape}")
+    return np.require(array, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def _same(padding: str) -> bool:
+    return choice(padding, "padding", ("valid", "same")) == 1
+
+
+def conv2d_forward(x: ArrayLike, w: ArrayLike, b: ArrayLike, *, padding: str = "valid") -> Floats:
+    """Convolution, stride 1: y[i, r, s, f] = b[f] + sum x[i, r+u, s+v, c] w[u, v, c, f].
+
+    Parameters
+    ----------
+    x : array_like (n, h, w, c)
+    w : array_like (k, k, c, f)
+        k odd. The window is not flipped.
+    b : array_like (f,)
+    padding : {"valid", "same"}
+        "valid": y is (n, h - k + 1, w - k + 1, f). "same": zeros around x, y is (n, h, w, f).
+
+    Returns
+    -------
+    y : ndarray of float32
+
+    Raises
+    ------
+    ShapeError, ArgumentError
+        Shapes that do not fit each other, an even or too large window.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ambigmnist.layers import conv2d_forward
+    >>> conv2d_forward(np.ones((1, 4, 4, 1)), np.ones((3, 3, 1, 1)), [0], padding="same")[0, :, :, 0]
+    array([[4., 6., 6., 4.],
+           [6., 9., 9., 6.],
+           [6., 9., 9., 6.],
+           [4., 6., 6., 4.]], dtype=float32)
+    """
+    return _ambigcore.conv2d_forward(
+        _floats(x, "x", 4), _floats(w, "w", 4), _floats(b, "b", 1), _same(padding),
+        resolve_threads(None),
+    )  # fmt: skip
+
+
+def conv2d_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, padding: str = "valid"
+) -> tuple[Floats, Floats, Floats]:
+    """Gradients (dx, dw, db) of `conv2d_forward`, shaped like x, w and b."""
+    return _ambigcore.conv2d_backward(
+        _floats(dy, "dy", 4), _floats(x, "x", 4), _floats(w, "w", 4), _same(padding),
+        resolve_threads(None),
+    )  # fmt: skip
+
+
+def maxpool2d_forward(x: ArrayLike) -> tuple[Floats, NDArray[np.uint8]]:
+    """Maximum of each 2 x 2 window, stride 2; a last odd row or column is left out.
+
+    Returns
+    -------
+    y : ndarray (n, h // 2, w // 2, c) of float32
+    argmax : ndarray of uint8, shaped like y
+        Place in the window, row by row: 0 1 above, 2 3 below; the first of equal values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ambigmnist.layers import maxpool2d_forward
+    >>> y, argmax = maxpool2d_forward(np.array([[1, 7], [3, 5]]).reshape(1, 2, 2, 1))
+    >>> float(y[0, 0, 0, 0]), int(argmax[0, 0, 0, 0])
+    (7.0, 1)
+    """
+    return _ambigcore.maxpool2d_forward(_floats(x, "x", 4))
+
+
+def maxpool2d_backward(dy: ArrayLike, argmax: ArrayLike, shape: tuple[int, ...]) -> Floats:
+    """Gradient with respect to x, of the given `shape` (n, h, w, c) or (h, w)."""
+    sizes = tuple(integer(size, "shape", least=0) for size in shape)
+    gradient = _floats(dy, "dy", 4)
+    if len(sizes) == 4 and (sizes[0], sizes[3]) != (gradient.shape[0], gradient.shape[3]):
+        raise ShapeError(f"shape: expected {gradient.shape[0]} images of {gradient.shape[3]} "
+                         f"channels as in dy, got {sizes}")  # fmt: skip
+    if len(sizes) not in (2, 4):
+        raise ShapeError(f"shape: expected (n, h, w, c) or (h, w), got {sizes}")
+    h, w = sizes[1:3] if len(sizes) == 4 else sizes
+    places = np.require(np.asarray(argmax), requirements=["C_CONTIGUOUS", "ALIGNED"])
+    return _ambigcore.maxpool2d_backward(gradient, places, h, w)
+
+
+def dense_forward(x: ArrayLike, w: ArrayLike, b: ArrayLike) -> Floats:
+    """y (n, f) = x (n, d) @ w (d, f) + b (f,)."""
+    return _ambigcore.dense_forward(
+        _floats(x, "x", 2), _floats(w, "w", 2), _floats(b, "b", 1), resolve_threads(None)
+    )
+
+
+def dense_backward(
+    dy: ArrayLike, x: ArrayLike, w: ArrayLike
+) -> tuple[Floats, Floats, Floats]:
+    """Gradients (dx, dw, db) of `dense_forward`: dy @ w.T, x.T @ dy, the sum of dy's rows."""
+    return _ambigcore.dense_backward(
+        _floats(dy, "dy", 2), _floats(x, "x", 2), _floats(w, "w", 2), resolve_threads(None)
+    )
+
+
+def relu_forward(x: ArrayLike) -> Floats:
+    """max(x, 0); NaN stays NaN."""
+    return _ambigcore.relu_forward(_floats(x, "x"))
+
+
+def relu_backward(dy: ArrayLike, x: ArrayLike) -> Floats:
+    """dy where x > 0, else 0. The output of the forward pass may stand for x."""
+    return _ambigcore.relu_backward(_floats(dy, "dy"), _floats(x, "x"))
+
+
+def dropout_forward(
+    x: ArrayLike, rate: float, *, seed: int = 0, step: int = 0
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Set a share `rate` of the numbers to 0 and divide the others by 1 - rate.
+
+    Which ones is a function of (seed, step, row, place in the row) alone.
+
+    Returns
+    -------
+    y : ndarray of float32, shaped like x
+    mask : ndarray of bool
+        True where x was kept.
+    """
+    array = _floats(x, "x")
+    if array.ndim == 0:
+        raise ShapeError("x: expected at least one dimension")
+    share = _rate(rate)
+    rows = array.shape[0]
+    size = array.size // rows if rows else 0
+    mask = _ambigcore.dropout_mask(
+        rows, size, share, integer(seed, "seed", least=0), integer(step, "step", least=0)
+    ).reshape(array.shape)
+    return _ambigcore.dropout_apply(array, mask, share), mask
+
+
+def dropout_backward(dy: ArrayLike, mask: ArrayLike, rate: float) -> Floats:
+    """dy / (1 - rate) where the mask is True, else 0."""
+    kept = np.require(np.asarray(mask, dtype=bool), requirements=["C_CONTIGUOUS", "ALIGNED"])
+    return _ambigcore.dropout_apply(_floats(dy, "dy"), kept, _rate(rate))
+
+
+def _rate(rate: Any) -> float:
+    if not isinstance(rate, (int, float, np.floating)) or not 0 <= rate < 1:
+        raise ArgumentError(f"rate: expected a number of at least 0 and below 1, got {rate!r}")
+    return float(rate)
+
+
+def flatten_forward(x: ArrayLike) -> Floats:
+    """(n, h, w, c) as (n, h * w * c), in that order."""
+    array = _floats(x, "x", 4)
+    return array.reshape(len(array), array.shape[1] * array.shape[2] * array.shape[3])
+
+
+def flatten_backward(dy: ArrayLike, shape: tuple[int, ...]) -> Floats:
+    """dy in the `shape` of x."""
+    gradient = _floats(dy, "dy", 2)
+    try:
+        return gradient.reshape(shape)
+    except (TypeError, ValueError):
+        raise ShapeError(f"shape: expected {gradient.size} numbers, got {shape}") from None
+
+
+def softmax_cross_entropy_forward(
+    z: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+) -> tuple[float, Floats]:
+    """(1/n) sum_i w_i sum_j y_ij (log sum_k exp z_ik - z_ij).
+
+    Parameters
+    ----------
+    z : array_like (n, k)
+        Logits.
+    y : array_like (n,) of int, or (n, k)
+        Columns, or target probabilities.
+    sample_weight : array_like (n,), optional
+
+    Returns
+    -------
+    loss : float
+    probs : ndarray (n, k) of float32
+        The softmax, which the backward pass takes.
+    """
+    return _ambigcore.loss_forward(_SOFTMAX, *_loss_arguments(z, y, sample_weight, "z"))
+
+
+def softmax_cross_entropy_backward(
+    probs: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+) -> Floats:
+    """Gradient with respect to z: w_i (probs_ij sum_k y_ik - y_ij) / n."""
+    return _ambigcore.loss_backward(_SOFTMAX, *_loss_arguments(probs, y, sample_weight, "probs"))
+
+
+def sigmoid_cross_entropy_forward(
+    z: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+) -> tuple[float, Floats]:
+    """(1/n) sum_i w_i (1/k) sum_j max(z, 0) - z y + log(1 + exp(-|z|)): the article's loss.
+
+    Arguments as in `softmax_cross_entropy_forward`; the second result are the sigmoids (n, k).
+    """
+    return _ambigcore.loss_forward(_SIGMOID, *_loss_arguments(z, y, sample_weight, "z"))
+
+
+def sigmoid_cross_entropy_backward(
+    sigmoids: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+) -> Floats:
+    """Gradient with respect to z: w_i (sigmoids_ij - y_ij) / (n k)."""
+    return _ambigcore.loss_backward(_SIGMOID, *_loss_arguments(sigmoids, y, sample_weight, "sigmoids"))
+
+
+def _loss_arguments(
+    z: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, name: str
+) -> tuple[Floats, Floats, NDArray[np.float64]]:
+    values = _floats(z, name, 2)
+    n, k = values.shape
+    given = np.asarray(y)
+    if given.ndim == 1:
+        if given.dtype.kind not in "iu":
+            raise DTypeError(f"y: expected integers (n,) or probabilities (n, k), got {given.dtype}")
+        if len(given) != n:
+            raise ShapeError(f"y: expected {n} labels, got {len(given)}")
+        if n and not (given.min() >= 0 and given.max() < k):
+            raise ArgumentError(f"y: expected labels in 0..{k - 1}")
+        targets = np.zeros((n, k), np.float32)
+        targets[np.arange(n), given] = 1
+    else:
+        targets = _floats(given, "y", 2)
+    if sample_weight is None:
+        weights = np.ones(n)
+    else:
+        weights = np.require(sample_weight, np.float64, ["C_CONTIGUOUS", "ALIGNED"])
+    return values, targets, weights

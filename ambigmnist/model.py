@@ -1,0 +1,748 @@
+"""The network: fit, predict, look inside, save."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ambigmnist import _ambigcore, _safetensors
+from ambigmnist._files import PathLike
+from ambigmnist._keras import read_keras
+from ambigmnist._network import (
+    LOSSES,
+    PRESETS,
+    SCHEDULES,
+    Layer,
+    LayerLike,
+    Recipe,
+    Summary,
+    build,
+    choice,
+    integer,
+    optimizer_settings,
+    parse_layers,
+)
+from ambigmnist._validate import as_images, as_labels, check_labels_in
+from ambigmnist.config import resolve_threads
+from ambigmnist.errors import ArgumentError, BusyError, DataError, ShapeError
+from ambigmnist.evidence import Evidence
+
+__all__ = ["CNN"]
+
+Floats = NDArray[np.float32]
+Callback = Callable[[dict[str, float]], Any]
+
+_FORMAT = "ambigmnist.cnn"
+_FORMAT_VERSION = 1
+_HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds")
+
+
+class CNN:
+    """A small convolutional network, trained by the C core.
+
+    The constructor only keeps its arguments. What is None comes from the preset.
+
+    Parameters
+    ----------
+    preset : {"fast", "seed"}
+        "fast": softmax cross-entropy, Adam, one cycle, 3 epochs or 1,000 steps, whichever is
+        more. "seed": the recipe of the article to the letter: sigmoid cross-entropy on the
+        logits, RMSprop, dropout, early stopping on the last fifth of the images.
+    layers : list, optional
+        For example ``[("conv", 32, 3), "relu", ("maxpool", 2), "flatten", ("dropout", 0.5),
+        ("dense", 256), "relu"]``; a conv takes a third argument "valid" or "same". The output
+        layer is added when it is missing.
+    loss : {"softmax", "sigmoid"}, optional
+        Cross-entropy of the softmax, or of a sigmoid per class (mean over the classes).
+    optimizer : {"adam", "rmsprop", "sgd"} or (name, settings), optional
+        Settings: beta1, beta2, epsilon; rho, epsilon; momentum (Nesterov's).
+    learning_rate : float, optional
+        The rate, or the peak of the cycle.
+    schedule : {"constant", "one_cycle"}, optional
+    batch_size, epochs : int, optional
+    validation_split : float, optional
+        Share of the images held out, drawn by class with the seed (preset "seed": the last ones).
+    patience : int, optional
+        Stop after so many epochs without a better validation loss; 0 never stops. The best
+        weights are put back.
+    seed : int
+        Of the first weights, the order of the images and dropout: the same seed gives the same
+        network, for any number of threads.
+    threads : int, optional
+        See `set_num_threads`.
+
+    Attributes
+    ----------
+    classes_ : ndarray (k,)
+        The class values in the order of the columns of every (n, k).
+    history : dict of ndarray (epochs,)
+        loss, accuracy (with dropout, while training), val_loss, val_accuracy (NaN without
+        validation images), learning_rate (of the last step), seconds.
+    metadata_ : dict of str
+        Texts of the file that the model was loaded from.
+
+    Examples
+    --------
+    >>> import ambigmnist as am
+    >>> train, test = am.load_digits()
+    >>> model = am.CNN(layers=["flatten", ("dense", 32), "relu"], epochs=3)
+    >>> model.fit(train.images, train.labels).predict(test.images[:3]).shape
+    (3,)
+    """
+
+    def __init__(
+        self,
+        preset: str = "fast",
+        *,
+        layers: Iterable[LayerLike] | None = None,
+        loss: str | None = None,
+        optimizer: str | tuple[str, Mapping[str, float]] | None = None,
+        learning_rate: float | None = None,
+        schedule: str | None = None,
+        batch_size: int | None = None,
+        epochs: int | None = None,
+        validation_split: float | None = None,
+        patience: int | None = None,
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> None:
+        self.preset = preset
+        self.layers = layers
+        self.loss = loss
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.validation_split = validation_split
+        self.patience = patience
+        self.seed = seed
+        self.threads = threads
+        self._fit_lock = threading.Lock()
+
+    # --- training ----------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        sample_weight: ArrayLike | None = None,
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        epochs: int | None = None,
+        validation_split: float | None = None,
+        verbose: int | None = None,
+        callback: Callback | None = None,
+        warm_start: bool = False,
+    ) -> Self:
+        """Train from the seed on, or go on from the present weights with `warm_start`.
+
+        Ctrl-C ends training early, raises KeyboardInterrupt and leaves a usable model: the best
+        weights so far where images were held out, the latest ones otherwise.
+
+        Parameters
+        ----------
+        X : array_like (n, h, w), (n, h, w, c) or (n, h * w)
+            uint8 0..255, or float 0..1.
+        y : array_like (n,) or (n, k)
+            Class values; or soft labels, rows of probabilities that sum to 1 (the classes are
+            then 0..k-1).
+        sample_weight : array_like (n,), optional
+            Not negative. The loss of a batch is (1/n) sum_i w_i l_i.
+        validation_data : (X, y), optional
+            Instead of a validation split.
+        epochs, validation_split : optional
+            Instead of the constructor's.
+        verbose : {None, 0, 1, 2}
+            0 silent, 1 a progress bar, 2 a line per epoch (both on stderr); None a bar where
+            somebody watches.
+        callback : callable, optional
+            Called after each epoch with a dict: epoch and the entries of `history`. A true
+            result ends training.
+        warm_start : bool
+            Start from the present weights instead of the seed's.
+
+        Raises
+        ------
+        ArgumentError, ShapeError, DTypeError
+            Arguments that make no sense, fewer than two classes, a class that only appears in
+            the validation part, a loss that is no longer finite.
+        BusyError
+            The model is being trained in another thread.
+        """
+        if not self._fit_lock.acquire(blocking=False):
+            raise BusyError("this model is being trained in another thread; wait for it to end")
+        try:
+            recipe = self._recipe(epochs=epochs, validation_split=validation_split)
+            data = _Data(X, y, sample_weight, validation_data, recipe, self._checked_seed())
+            self._train(recipe, data, verbose, callback, warm_start)
+        finally:
+            self._fit_lock.release()
+        return self
+
+    def _recipe(self, **changes: Any) -> Recipe:
+        choice(self.preset, "preset", tuple(PRESETS))
+        mine = {
+            "layers": None if self.layers is None else tuple(self.layers),
+            "loss": self.loss,
+            "optimizer": self.optimizer,
+            "learning_rate": self.learning_rate,
+            "schedule": self.schedule,
+            "batch_size": self.batch_size,
+            "epochs": self.epochs,
+            "validation_split": self.validation_split,
+            "patience": self.patience,
+        }
+        return PRESETS[self.preset].replaced(mine).replaced(changes)
+
+    def _checked_seed(self) -> int:
+        return integer(self.seed, "seed", least=0)
+
+    def _train(
+        self,
+        recipe: Recipe,
+        data: _Data,
+        verbose: int | None,
+        callback: Callback | None,
+        warm_start: bool,
+    ) -> None:
+        layers = parse_layers(recipe.layers, len(data.classes))
+        network = build(layers, data.image_shape)
+        if warm_start:
+            self._check_warm_start(layers, data)
+            network.set_params(self._network.get_params())
+        else:
+            network.init(self._checked_seed())
+        epochs = self._count_epochs(recipe, len(data.train_index))
+        number, momentum, decay, epsilon = optimizer_settings(recipe.optimizer)
+        network.train_begin(
+            choice(recipe.loss, "loss", LOSSES),
+            number,
+            momentum,
+            decay,
+            epsilon,
+            choice(recipe.schedule, "schedule", SCHEDULES),
+            _number(recipe.learning_rate, "learning_rate"),
+            integer(recipe.batch_size, "batch_size"),
+            epochs,
+            integer(recipe.patience, "patience", least=0),
+            self._checked_seed(),
+            len(data.train_index),
+            resolve_threads(self.threads),
+        )
+        history: dict[str, list[float]] = {name: [] for name in _HISTORY}
+        # From here on the model is the new network, so that an interruption leaves it usable.
+        self.metadata_: dict[str, str] = {}
+        try:
+            with _progress(verbose, epochs, network) as progress:
+                for _ in range(epochs):
+                    start = time.perf_counter()
+                    epoch, *values, _, stop = network.train_epoch(
+                        data.train, data.held, progress.tick
+                    )
+                    row = dict(zip(_HISTORY, [*values, time.perf_counter() - start], strict=True))
+                    if not np.isfinite(row["loss"]):
+                        raise ArgumentError(
+                            f"the loss is {row['loss']} after epoch {epoch}: training diverged; "
+                            "try a lower learning_rate"
+                        )
+                    for name in _HISTORY:
+                        history[name].append(row[name])
+                    progress.epoch(epoch, row)
+                    if stop or (callback is not None and callback({"epoch": epoch, **row})):
+                        break
+        except ArgumentError:
+            raise  # nothing worth keeping
+        except BaseException:
+            self._adopt(network, layers, data, history)
+            raise
+        self._adopt(network, layers, data, history)
+
+    def _adopt(
+        self,
+        network: _ambigcore.Network,
+        layers: list[Layer],
+        data: _Data,
+        history: Mapping[str, list[float]],
+    ) -> None:
+        network.train_end(True)
+        self._network = network
+        self._layers = layers
+        self._image_shape = data.image_shape
+        self.classes_ = data.classes
+        self.history = {name: np.array(values) for name, values in history.items()}
+
+    def _check_warm_start(self, layers: list[Layer], data: _Data) -> None:
+        self._require_fitted()
+        if layers != self._layers or data.image_shape != self._image_shape:
+            raise ArgumentError("warm_start: expected the same layers and image size as before")
+        if not np.array_equal(data.classes, self.classes_):
+            raise ArgumentError("warm_start: expected the same classes as before")
+
+    @staticmethod
+    def _count_epochs(recipe: Recipe, n_train: int) -> int:
+        if recipe.epochs is not None:
+            return integer(recipe.epochs, "epochs")
+        steps = -(-n_train // min(integer(recipe.batch_size, "batch_size"), n_train))
+        return max(3, -(-1000 // steps))
+
+    # --- prediction --------------------------------------------------------------------------
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "_network"):
+            raise ArgumentError("this model has no weights yet: call fit, CNN.load or CNN.from_keras")
+
+    def _forward(self, X: ArrayLike, last: int) -> tuple[Floats, tuple[int, ...]]:
+        """Output of layer `last` - 1 for each image, and its shape (h, w, c) or (c,)."""
+        self._require_fitted()
+        images = as_images(X)
+        threads = resolve_threads(self.threads)
+        _, h, w, c, *_ = self._network.layers()[last - 1]
+        return self._network.forward(images, last, threads), (h, w, c) if h else (c,)
+
+    def logits(self, X: ArrayLike) -> Floats:
+        """What the softmax is taken of, (n, k): unlike probabilities they never round to 1."""
+        self._require_fitted()
+        return self._forward(X, len(self._layers))[0]
+
+    def predict_proba(self, X: ArrayLike) -> Floats:
+        """Probabilities (n, k), columns in the order of `classes_`: the softmax of the logits.
+
+        The same bits for any number of threads and any split of the images into calls.
+        """
+        return _ambigcore.softmax(self.logits(X), resolve_threads(self.threads))
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
+        """The most probable class value of each image, (n,)."""
+        return self.classes_[self.logits(X).argmax(axis=1)]
+
+    def score(self, X: ArrayLike, y: ArrayLike) -> float:
+        """Accuracy: the share of images whose label is predicted."""
+        labels = as_labels(y, len(np.asarray(X)), "y")
+        if len(labels) == 0:
+            raise ArgumentError("score: expected at least one image, got none")
+        return float(np.mean(self.predict(X) == labels))
+
+    def embed(self, X: ArrayLike) -> Floats:
+        """The vector that the output layer reads, (n, d)."""
+        self._require_fitted()
+        return self._forward(X, len(self._layers) - 1)[0]
+
+    def feature_maps(self, X: ArrayLike, layer: int) -> Floats:
+        """The output of layer number `layer` (0 is the first), (n, h, w, c) or (n, units)."""
+        self._require_fitted()
+        last = integer(layer, "layer", least=0) + 1
+        if last > len(self._layers):
+            raise ArgumentError(f"layer: expected 0 to {len(self._layers) - 1}, got {layer}")
+        values, shape = self._forward(X, last)
+        return values.reshape(len(values), *shape)
+
+    def evidence(
+        self, X: ArrayLike, y: ArrayLike | None = None, *, split: str | ArrayLike | None = None
+    ) -> Evidence:
+        """Everything this network knows about the images, for `rank` and `heatmap`.
+
+        Parameters
+        ----------
+        X : array_like
+            Images.
+        y : array_like (n,), optional
+            The given labels.
+        split : str or array_like (n,), optional
+            Which part of the data they are: "train", "test".
+        """
+        logits = self.logits(X)
+        probs = _ambigcore.softmax(logits, resolve_threads(self.threads))
+        return Evidence(
+            probs, y, classes=self.classes_, images=X, logits=logits, split=split
+        )
+
+    # --- looking at it, keeping it -----------------------------------------------------------
+
+    def summary(self, image_shape: tuple[int, int, int] | None = None) -> Summary:
+        """A table of the layers, their output shapes and parameter counts.
+
+        Before `fit` the sizes are those of 28 x 28 grey images and ten classes, or of the
+        `image_shape` (h, w, channels) given.
+        """
+        if hasattr(self, "_network") and image_shape is None:
+            return Summary(self._layers, self._image_shape)
+        layers = parse_layers(self._recipe().layers, 10)
+        return Summary(layers, (28, 28, 1) if image_shape is None else image_shape)
+
+    def __repr__(self) -> str:
+        shown = [repr(self.preset)]
+        for name in ("layers", "loss", "optimizer", "learning_rate", "schedule", "batch_size",
+                     "epochs", "validation_split", "patience", "threads"):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None:
+                shown.append(f"{name}={value!r}")
+        return f"CNN({', '.join(shown)}, seed={self.seed})"
+
+    def save(self, path: PathLike, *, metadata: Mapping[str, str] | None = None) -> None:
+        """Write weights, layers, classes and history to a safetensors file, atomically.
+
+        `metadata` are texts of your own; `load` gives them back as `metadata_`.
+        """
+        self._require_fitted()
+        params = self._network.get_params()
+        tensors = {
+            name: params[start : start + int(np.prod(shape))].reshape(shape)
+            for name, start, shape in _places(self._layers, self._network)
+        }
+        for name, values in getattr(self, "history", {}).items():
+            tensors[f"history.{name}"] = values
+        config = {
+            "format": _FORMAT,
+            "version": _FORMAT_VERSION,
+            "layers": [list(layer) for layer in self._layers],
+            "image_shape": list(self._image_shape),
+            "classes": self.classes_.tolist(),
+            "settings": {
+                name: getattr(self, name)
+                for name in ("preset", "loss", "optimizer", "learning_rate", "schedule",
+                             "batch_size", "epochs", "validation_split", "patience", "seed")
+            },
+        }  # fmt: skip
+        texts = {"ambigmnist": json.dumps(config), **(metadata or {})}
+        _safetensors.save(path, tensors, texts)
+
+    @classmethod
+    def load(cls, path: PathLike) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataNotFoundError, DataError
+            No such file, or not a sound file of this kind.
+        """
+        tensors, texts = _safetensors.load(path)
+        try:
+            return cls._from_file(tensors, dict(texts))
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
+            raise DataError(f"{path}: not a model saved by ambigmnist: {reason}") from None
+
+    @classmethod
+    def _from_file(cls, tensors: dict[str, NDArray[Any]], texts: dict[str, str]) -> Self:
+        config = json.loads(texts.pop("ambigmnist"))
+        if config["format"] != _FORMAT or config["version"] > _FORMAT_VERSION:
+            raise ValueError(
+                f"expected {_FORMAT} up to version {_FORMAT_VERSION}, got {config['format']} "
+                f"version {config['version']}: a newer ambigmnist may read it"
+            )
+        settings = config["settings"]
+        layers = [Layer(*layer) for layer in config["layers"]]
+        model = cls(**settings, layers=[_written(layer) for layer in layers])
+        network = build(layers, tuple(config["image_shape"]))
+        arrays = []
+        for name, _, shape in _places(layers, network):
+            array = tensors[name]
+            if array.dtype != np.float32 or array.shape != shape:
+                raise ValueError(
+                    f"{name}: expected float32 {shape}, got {array.dtype} {array.shape}"
+                )
+            arrays.append(array)
+        classes = np.array(config["classes"])
+        history = {n: tensors[f"history.{n}"] for n in _HISTORY if f"history.{n}" in tensors}
+        model._take(network, layers, tuple(config["image_shape"]), arrays, classes)
+        model.history = history
+        model.metadata_ = texts
+        return model
+
+    @classmethod
+    def from_keras(cls, path: PathLike) -> Self:
+        """Read a Keras 2 HDF5 file (.h5): a Sequential model of layers that we have too.
+
+        Needs h5py (the extra `keras`). The classes are 0..k-1, the history is not in such files.
+
+        Raises
+        ------
+        DataNotFoundError, DataError
+            No such file, not HDF5, or a layer that is not supported.
+        MissingDependencyError
+            h5py is not installed.
+        """
+        layers, image_shape, arrays = read_keras(path)
+        model = cls("seed", layers=[_written(layer) for layer in layers])
+        try:
+            network = build(layers, image_shape)
+            for (name, _, shape), array in zip(_places(layers, network), arrays, strict=True):
+                if array.shape != shape:
+                    raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from None
+        model._take(network, layers, image_shape, arrays, np.arange(layers[-1].units))
+        model.history = {}
+        model.metadata_ = {}
+        return model
+
+    def _take(
+        self,
+        network: _ambigcore.Network,
+        layers: list[Layer],
+        image_shape: tuple[int, int, int],
+        arrays: list[NDArray[Any]],
+        classes: NDArray[Any],
+    ) -> None:
+        if len(classes) != layers[-1].units:
+            raise ValueError(f"classes: expected {layers[-1].units}, got {len(classes)}")
+        network.set_params(np.concatenate([np.ravel(array) for array in arrays]))
+        self._network = network
+        self._layers = layers
+        self._image_shape = image_shape
+        self.classes_ = classes
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        del state["_fit_lock"]
+        network = state.pop("_network", None)
+        return state | ({} if network is None else {"_params": network.get_params()})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        params = state.pop("_params", None)
+        self.__dict__.update(state)
+        self._fit_lock = threading.Lock()
+        if params is not None:
+            self._network = build(self._layers, self._image_shape)
+            self._network.set_params(params)
+
+
+def _written(layer: Layer) -> LayerLike:
+    """The layer as a user would write it."""
+    if layer.kind == "conv":
+        return ("conv", layer.units, layer.size, "same" if layer.same else "valid")
+    if layer.kind == "dense":
+        return ("dense", layer.units)
+    return ("dropout", layer.rate) if layer.kind == "dropout" else layer.kind
+
+
+def _places(
+    layers: list[Layer], network: _ambigcore.Network
+) -> Iterator[tuple[str, int, tuple[int, ...]]]:
+    """Name, start and shape of each parameter tensor, in the core's order."""
+    start = 0
+    shapes = network.layers()
+    for i, (layer, (_, _, _, _, weights, biases)) in enumerate(zip(layers, shapes, strict=True)):
+        if weights == 0:
+            continue
+        if layer.kind == "conv":
+            inputs = weights // (layer.size * layer.size * layer.units)
+            shape: tuple[int, ...] = (layer.size, layer.size, inputs, layer.units)
+        else:
+            shape = (weights // layer.units, layer.units)
+        yield f"layers.{i}.weight", start, shape
+        yield f"layers.{i}.bias", start + weights, (biases,)
+        start += weights + biases
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name}: expected a number, got {value!r}") from None
+
+
+class _Data:
+    """The examples of a fit as the core takes them: (images, labels, soft, weights, index)."""
+
+    def __init__(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        validation_data: tuple[ArrayLike, ArrayLike] | None,
+        recipe: Recipe,
+        seed: int,
+    ) -> None:
+        images = as_images(X, "X")
+        n = len(images)
+        if n == 0:
+            raise ArgumentError("X: expected at least one image to train on, got none")
+        self.image_shape: tuple[int, int, int] = images.shape[1:]
+        labels, soft, self.classes = _targets(y, n)
+        weights = _weights(sample_weight, n)
+        if validation_data is None:
+            split = _number(recipe.validation_split, "validation_split")
+            hard = labels if labels is not None else soft.argmax(axis=1).astype(np.int32)
+            train, held = _split(hard, len(self.classes), split, recipe.split_last, seed)
+            self.held = (images, labels, soft, None, held) if len(held) else None
+            self._require_all_classes(hard[train], hard, len(held))
+        else:
+            train = np.arange(n, dtype=np.intp)
+            self.held = self._validation(validation_data)
+        if weights is not None and not weights[train].any():
+            raise ArgumentError("sample_weight: expected a positive weight, got only zeros")
+        self.train_index = train
+        self.train = (images, labels, soft, weights, train)
+
+    def _validation(self, data: tuple[ArrayLike, ArrayLike]) -> tuple[Any, ...]:
+        try:
+            X, y = data
+        except (TypeError, ValueError):
+            raise ArgumentError("validation_data: expected a pair (X, y)") from None
+        images = as_images(X, "validation_data: X")
+        if images.shape[1:] != self.image_shape:
+            raise ShapeError(
+                f"validation_data: expected images of shape {self.image_shape}, "
+                f"got {images.shape[1:]}"
+            )
+        if len(images) == 0:
+            raise ArgumentError("validation_data: expected at least one image, got none")
+        given = np.asarray(y)
+        if given.ndim == 2:
+            soft = _soft_labels(given, len(images), "validation_data: y")
+            if soft.shape[1] != len(self.classes):
+                raise ShapeError(
+                    f"validation_data: expected {len(self.classes)} columns, got {soft.shape[1]}"
+                )
+            return images, None, soft, None, np.arange(len(images), dtype=np.intp)
+        labels = as_labels(y, len(images), "validation_data: y")
+        check_labels_in(labels, self.classes, "validation_data: y")
+        columns = np.searchsorted(self.classes, labels).astype(np.int32)
+        return images, columns, None, None, np.arange(len(images), dtype=np.intp)
+
+    def _require_all_classes(
+        self, train: NDArray[np.int32], given: NDArray[np.int32], n_held: int
+    ) -> None:
+        missing = np.setdiff1d(given, train)
+        if len(missing):
+            raise ArgumentError(
+                f"y: class {self.classes[missing[0]]!s} has no image in the training part (the "
+                f"last {n_held} are held out): shuffle the images or pass validation_data"
+            )
+
+
+def _targets(
+    y: ArrayLike, n: int
+) -> tuple[NDArray[np.int32] | None, Any, NDArray[Any]]:
+    """(columns, None, classes) of class values, or (None, rows, classes) of soft labels."""
+    given = np.asarray(y)
+    if given.ndim == 2 and given.shape[1] > 1:
+        soft = _soft_labels(given, n, "y")
+        return None, soft, np.arange(soft.shape[1])
+    labels = as_labels(y, n, "y")
+    classes, columns = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise ArgumentError(
+            f"y: expected at least two classes to tell apart, got only {classes[0]!s}"
+        )
+    return columns.astype(np.int32), None, classes
+
+
+def _soft_labels(given: NDArray[Any], n: int, name: str) -> Floats:
+    if given.dtype.kind not in "fiub":
+        raise ArgumentError(f"{name}: expected numbers as soft labels, got dtype {given.dtype}")
+    soft = np.ascontiguousarray(given, dtype=np.float32)
+    if len(soft) != n:
+        raise ShapeError(f"{name}: expected {n} rows, one per image, got {len(soft)}")
+    if not (np.isfinite(soft).all() and (soft >= 0).all()):
+        raise ArgumentError(f"{name}: expected probabilities, got negative or non-finite numbers")
+    off = np.abs(soft.sum(axis=1, dtype=np.float64) - 1) > 1e-3
+    if off.any():
+        row = int(np.argmax(off))
+        raise ArgumentError(
+            f"{name}: expected rows that sum to 1, got {float(soft[row].sum()):g} in row {row}"
+        )
+    return soft
+
+
+def _weights(given: ArrayLike | None, n: int) -> Floats | None:
+    if given is None:
+        return None
+    try:
+        weights = np.ascontiguousarray(given, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise ArgumentError("sample_weight: expected numbers") from None
+    if weights.shape != (n,):
+        raise ShapeError(f"sample_weight: expected shape ({n},), got {weights.shape}")
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ArgumentError("sample_weight: expected numbers >= 0, got negative or non-finite ones")
+    return weights
+
+
+def _split(
+    labels: NDArray[np.int32], classes: int, fraction: float, last: bool, seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    n = len(labels)
+    if not last:
+        train, held, n_train, n_held = _ambigcore.stratified_split(labels, classes, fraction, seed)
+        return train[:n_train].copy(), held[:n_held].copy()
+    if not 0 <= fraction < 1:
+        raise ArgumentError(f"validation_split: expected at least 0 and below 1, got {fraction:g}")
+    cut = int(n * (1 - fraction))
+    index = np.arange(n, dtype=np.intp)
+    if cut == 0:
+        raise ArgumentError(f"X: expected more images, {n} leave none to train on")
+    return index[:cut], index[cut:].copy()
+
+
+class _Quiet:
+    """Progress that nobody watches."""
+
+    tick: Callable[[], None] | None = None
+
+    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
+        pass
+
+
+class _Lines(_Quiet):
+    """A line per epoch on stderr."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+
+    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
+        print(f"epoch {epoch}/{self._epochs}  {_figures(row)}", file=sys.stderr, flush=True)
+
+
+class _Bar(_Quiet):
+    """A tqdm bar over the steps."""
+
+    def __init__(self, bar: Any, network: _ambigcore.Network) -> None:
+        self._bar = bar
+        self._network = network
+        self.tick = self._tick
+
+    def _tick(self) -> None:
+        self._bar.update(self._network.train_progress()[0] - self._bar.n)
+
+    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
+        self._tick()
+        self._bar.set_postfix_str(_figures(row))
+
+
+def _figures(row: Mapping[str, float]) -> str:
+    text = f"loss {row['loss']:.4f}, accuracy {row['accuracy']:.4f}"
+    if np.isfinite(row["val_loss"]):
+        text += f", validation {row['val_loss']:.4f}, {row['val_accuracy']:.4f}"
+    return text
+
+
+def _watched() -> bool:
+    return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
+
+
+@contextlib.contextmanager
+def _progress(verbose: int | None, epochs: int, network: _ambigcore.Network) -> Iterator[_Quiet]:
+    if verbose not in (None, 0, 1, 2, False, True):
+        raise ArgumentError(f"verbose: expected None, 0, 1 or 2, got {verbose!r}")
+    if verbose == 2:
+        yield _Lines(epochs)
+    elif verbose or (verbose is None and _watched()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tqdm's, about missing notebook widgets
+            from tqdm.auto import tqdm
+        with tqdm(total=network.train_progress()[1], desc="training", unit="step") as bar:
+            yield _Bar(bar, network)
+    else:
+        yield _Quiet()

@@ -1,0 +1,465 @@
+"""Scores, top lists and sums of the core against slow NumPy twins written from the definitions."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from fractions import Fraction
+from pathlib import Path
+
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+import ambigmnist as am
+from ambigmnist import _ambigcore as core
+from ambigmnist.errors import ArgumentError, DTypeError, MissingDependencyError, ShapeError
+
+THREADS = (1, 2, 3, 7)
+BLIND = ("least_confident", "margin", "entropy", "gini")
+LABELLED = ("confident_wrong", "self_confidence", "normalized_margin")
+EVERY = BLIND + LABELLED
+
+
+# --- the definitions, one row at a time, in exact fractions where there is no logarithm --------
+
+
+def naive_score(name: str, row: np.ndarray, label: int) -> float:
+    p = [Fraction(float(v)) for v in row]
+    k = len(p)
+    top = max(range(k), key=lambda j: (p[j], -j))
+    second = max((p[j] for j in range(k) if j != top), default=Fraction(0))
+    rival = max((p[j] for j in range(k) if j != label), default=Fraction(0))
+    if name == "least_confident":
+        return float(1 - p[top])
+    if name == "margin":
+        return float(1 - (p[top] - second))
+    if name == "entropy":
+        return -sum(float(v) * np.log(float(v)) for v in p if v > 0)
+    if name == "gini":
+        return float(sum(v * (1 - v) for v in p))
+    if name == "confident_wrong":
+        return float(p[top] if top != label else second - 1)
+    if name == "self_confidence":
+        return float(1 - p[label])
+    assert name == "normalized_margin"
+    return float((1 - (p[label] - rival)) / 2)
+
+
+def naive_softmax(z: np.ndarray) -> np.ndarray:
+    e = np.exp(z.astype(np.longdouble) - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def naive_top(scores: np.ndarray, k: int) -> list[int]:
+    return sorted(range(len(scores)), key=lambda i: (-scores[i], i))[:k]
+
+
+@st.composite
+def probabilities(draw, max_n: int = 12, max_k: int = 6):
+    """Rows with exact 0 and 1, ties and ordinary ones."""
+    n, k = draw(st.integers(0, max_n)), draw(st.integers(1, max_k))
+    weights = draw(hnp.arrays(np.float64, (n, k), elements=st.sampled_from([0, 0, 1, 2, 3, 0.7])))
+    weights[weights.sum(axis=1) == 0, 0] = 1
+    probs = weights / weights.sum(axis=1, keepdims=True)
+    return probs.astype(draw(st.sampled_from([np.float32, np.float64])))
+
+
+@given(probabilities(), st.data())
+def test_scores_of_probabilities_follow_the_definitions(probs, data):
+    n, k = probs.shape
+    labels = data.draw(hnp.arrays(np.intp, n, elements=st.integers(0, k - 1)))
+    for name in EVERY:
+        got = core.scores(probs, False, name, labels, 2)
+        expected = [naive_score(name, probs[i], labels[i]) for i in range(n)]
+        assert got.dtype == np.float64
+        np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-15, err_msg=name)
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float32, np.float64]),
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=8),
+        elements=st.floats(-60, 60, width=32),
+    ),
+    st.data(),
+)
+def test_scores_of_logits_keep_their_digits(z, data):
+    """Relative to the score itself, down to 1e-52: 1 - p in float64 has nothing left there."""
+    n, k = z.shape
+    labels = data.draw(hnp.arrays(np.intp, n, elements=st.integers(0, k - 1)))
+    p = naive_softmax(z)
+    top = z.argmax(axis=1)
+    rows = np.arange(n)
+
+    def others(j):  # the sum of all but j, without cancellation
+        rest = p.copy()
+        rest[rows, j] = 0
+        return rest.sum(axis=1), rest.max(axis=1)
+
+    rest, second = others(top)
+    rest_given, rival = others(labels)
+    log_p = (
+        z
+        - z.max(axis=1, keepdims=True)
+        - np.log1p(np.where(rows[:, None] >= 0, rest[:, None] / p[rows, top][:, None], 0))
+    )
+    expected = {
+        "least_confident": rest,
+        "margin": rest + second,
+        "entropy": -(p * log_p).sum(axis=1),
+        "gini": sum(p[:, j] * others(np.full(n, j))[0] for j in range(k)),
+        "confident_wrong": np.where(top != labels, p[rows, top], second - 1),
+        "self_confidence": rest_given,
+        "normalized_margin": (rest_given + rival) / 2,
+    }
+    for name in EVERY:
+        got = core.scores(z, True, name, labels, 1)
+        np.testing.assert_allclose(
+            got, expected[name].astype(float), rtol=1e-13, atol=1e-300, err_msg=name
+        )
+    loss, right = core.log_loss(z, True, labels, 3)
+    np.testing.assert_allclose(loss, -log_p[rows, labels].mean(), rtol=1e-13, atol=1e-300)
+    assert right == (top == labels).sum()
+
+
+def test_logits_rank_images_whose_probabilities_all_round_to_one():
+    z = np.float32([[60, 0, 0], [30, 0, 0], [90, 0, 0], [40, 0, 0]])
+    ev = am.Evidence(None, logits=z)
+    assert (ev.probs.max(axis=1) == 1).all()
+    for name in BLIND:
+        assert am.rank(ev, name).indices.tolist() == [1, 3, 0, 2], name
+        assert len(set(ev.score(name))) == 4
+
+
+def test_huge_logits_give_finite_scores_and_loss():
+    z = np.float32([[3e38, -3e38], [-3e38, 3e38]])
+    loss, _ = core.log_loss(z, True, np.array([1, 1]), 1)
+    assert loss == pytest.approx(3e38, rel=1e-6)
+    for name in EVERY:
+        assert np.isfinite(core.scores(z, True, name, np.array([1, 1]), 1)).all()
+
+
+# --- directions, by hand ------------------------------------------------------------------------
+
+
+def test_higher_is_more_ambiguous():
+    ev = am.Evidence([[0.98, 0.01, 0.01], [0.6, 0.3, 0.1], [0.34, 0.33, 0.33]])
+    for name in BLIND:
+        scores = ev.score(name)
+        assert scores[0] < scores[1] < scores[2], name
+
+
+def test_higher_is_a_more_suspicious_label():
+    sure, shaky, doubtful, wrong = [0.97, 0.03], [0.6, 0.4], [0.4, 0.6], [0.01, 0.99]
+    ev = am.Evidence([sure, shaky, doubtful, wrong], [0, 0, 0, 0])
+    for name in LABELLED:
+        assert np.all(np.diff(ev.score(name)) > 0), name
+
+
+def test_confident_wrong_puts_every_wrong_answer_before_every_right_one():
+    probs = [[0.9, 0.1, 0.0], [0.1, 0.9, 0.0], [0.4, 0.3, 0.3], [0.5, 0.5, 0.0], [0.34, 0.33, 0.33]]
+    ev = am.Evidence(probs, [0, 0, 1, 0, 0])
+    np.testing.assert_allclose(
+        ev.score("confident_wrong"), [0.1 - 1, 0.9, 0.4, 0.5 - 1, 0.33 - 1], rtol=1e-15
+    )
+    full = am.rank(ev, "confident_wrong")
+    assert full.indices.tolist() == [1, 2, 3, 4, 0]  # then the nearest miss
+    top = am.rank(ev, "confident_wrong", 4)
+    assert top.indices.tolist() == [1, 2]
+    assert "2" in top.note
+    assert "4 were asked for" in repr(top)
+    assert am.rank(ev, "confident_wrong", 2).note == ""
+
+
+def test_one_class_has_nothing_ambiguous():
+    ev = am.Evidence(np.ones((3, 1)), [0, 0, 0])
+    for name, value in zip(EVERY, (0, 0, 0, 0, -1, 0, 0), strict=True):
+        assert (ev.score(name) == value).all(), name
+    assert am.rank(ev).indices.tolist() == [0, 1, 2]
+    assert len(am.rank(ev, "confident_wrong", 2)) == 0
+
+
+# --- the same bits for any number of threads, any chunking --------------------------------------
+
+
+@pytest.fixture(scope="module")
+def large():
+    rng = np.random.default_rng(7)
+    z = rng.normal(size=(13_001, 10)).astype(np.float32) * 4
+    return z, core.probabilities(z, 1), rng.integers(0, 10, len(z))
+
+
+def everything(values, is_logits, labels, threads) -> bytes:
+    results = [core.scores(values, is_logits, name, labels, threads) for name in EVERY]
+    results += [
+        core.predictions(values, threads),
+        core.heatmap_probability(values, is_logits, labels, threads),
+        np.array(core.log_loss(values, is_logits, labels, threads)),
+        core.probabilities(values, threads),
+    ]
+    return b"".join(result.tobytes() for result in results)
+
+
+def test_thread_counts_give_the_same_bits(large):
+    z, probs, labels = large
+    for values, is_logits in ((z, True), (probs, False)):
+        expected = everything(values, is_logits, labels, 1)
+        assert all(everything(values, is_logits, labels, t) == expected for t in THREADS)
+
+
+def test_rows_are_independent_of_their_neighbours(large):
+    z, _, labels = large
+    part = slice(5000, 9000)
+    whole = core.scores(z, True, "entropy", labels, 2)[part]
+    assert whole.tobytes() == core.scores(z[part], True, "entropy", labels[part], 2).tobytes()
+
+
+@given(st.lists(st.integers(0, 300), max_size=5))
+def test_parts_of_heatmaps_add_up_to_the_whole(cuts):
+    rng = np.random.default_rng(3)
+    probs = rng.dirichlet(np.ones(4), 300)
+    labels = rng.integers(0, 4, 300)
+    edges = [0, *sorted(cuts), 300]
+    parts = [slice(a, b) for a, b in itertools.pairwise(edges)]
+    whole = core.heatmap_probability(probs, False, labels, 1)
+    assert (
+        sum(core.heatmap_probability(probs[p], False, labels[p], 2) for p in parts) == whole
+    ).all()
+    predicted = probs.argmax(axis=1)
+    counts = core.heatmap_count(labels, predicted, 4)
+    assert (sum(core.heatmap_count(labels[p], predicted[p], 4) for p in parts) == counts).all()
+
+
+# --- top k --------------------------------------------------------------------------------------
+
+ties = st.sampled_from([0.0, -0.0, 1.0, 0.5, -1.0, np.inf, -np.inf, 5e-324])
+
+
+@given(hnp.arrays(np.float64, st.integers(0, 40), elements=ties), st.data())
+def test_top_k_is_a_stable_sort(scores, data):
+    k = data.draw(st.integers(0, len(scores)))
+    got = core.top_k(scores, k)
+    assert got.dtype == np.intp
+    assert got.tolist() == naive_top(scores, k)
+
+
+@given(
+    hnp.arrays(np.float64, st.integers(0, 40), elements=ties | st.floats(allow_nan=False)),
+    st.integers(0, 40),
+    st.integers(0, 12),
+)
+def test_top_lists_of_parts_merge(scores, cut, k):
+    cut = min(cut, len(scores))
+    heads = [core.top_k(part, min(k, len(part))) for part in (scores[:cut], scores[cut:])]
+    candidates = np.concatenate([heads[0], heads[1] + cut])
+    merged = candidates[core.top_k(scores[candidates], min(k, len(candidates)))]
+    assert merged.tolist() == naive_top(scores, k)
+
+
+def test_a_full_ranking_of_many_ties():
+    scores = np.random.default_rng(0).integers(0, 50, 20_000) / 7
+    expected = np.lexsort((np.arange(len(scores)), -scores))
+    assert (core.top_k(scores, len(scores)) == expected).all()
+    assert (core.top_k(scores, 100) == expected[:100]).all()
+
+
+def test_predictions_take_the_first_maximum():
+    assert core.predictions(np.float32([[1, 3, 3], [2, 2, 2], [0, -1, 4]]), 1).tolist() == [1, 0, 2]
+
+
+# --- what the core itself refuses ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda: core.top_k(np.array([0.0, np.nan]), 1), ArgumentError),
+        (lambda: core.top_k(np.zeros(3), 4), ArgumentError),
+        (lambda: core.top_k(np.zeros(3), -1), ArgumentError),
+        (lambda: core.top_k(np.zeros(3, np.float32), 1), DTypeError),
+        (lambda: core.top_k(np.zeros(6)[::2], 1), ArgumentError),
+        (lambda: core.scores(np.ones((2, 1)), False, "gin", None, 1), ArgumentError),
+        (lambda: core.scores(np.ones((2, 1)), False, "self_confidence", None, 1), ArgumentError),
+        (lambda: core.scores(np.ones((2, 1)), False, "gini", np.array([0, 1]), 1), ArgumentError),
+        (lambda: core.scores(np.ones((2, 1)), False, "gini", np.array([0]), 1), ShapeError),
+        (lambda: core.scores(np.ones((2, 0)), False, "gini", None, 1), ShapeError),
+        (lambda: core.scores(np.ones(2), False, "gini", None, 1), ShapeError),
+        (lambda: core.scores(np.ones((2, 1), int), False, "gini", None, 1), DTypeError),
+        (lambda: core.scores([[1.0]], False, "gini", None, 1), DTypeError),
+        (lambda: core.scores(np.ones((2, 1)), False, "gini", None, 0), ArgumentError),
+        (lambda: core.scores(np.ones((2, 1)), False, b"gini", None, 1), TypeError),
+        (lambda: core.scores(np.ones((2, 1))), TypeError),
+        (lambda: core.log_loss(np.ones((2, 1)), False, None, 1), DTypeError),
+        (lambda: core.heatmap_count(np.array([0]), np.array([3]), 3), ArgumentError),
+        (lambda: core.heatmap_count(np.array([-1]), np.array([0]), 3), ArgumentError),
+        (lambda: core.heatmap_count(np.array([0]), np.array([0]), 0), ArgumentError),
+    ],
+)
+def test_bad_arguments_are_refused(call, error):
+    with pytest.raises(error):
+        call()
+
+
+# --- Ranking ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ev():
+    rng = np.random.default_rng(1)
+    probs = rng.dirichlet(np.ones(3), 40)
+    return am.Evidence(probs, rng.integers(0, 3, 40), split=["train"] * 25 + ["test"] * 15)
+
+
+def test_a_ranking_is_consistent(ev):
+    ranking = am.rank(ev)
+    assert len(ranking) == 40
+    assert ranking.indices.dtype == np.intp
+    assert sorted(ranking.indices) == list(range(40))
+    assert (np.diff(ranking.scores) <= 0).all()
+    assert (ranking.given == ev.labels[ranking.indices]).all()
+    assert (ranking.predicted == ev.predicted[ranking.indices]).all()
+    for place, item in enumerate(ranking):
+        assert item.rank == place + 1 == ranking.rank_of(item.index)
+        assert item.score == ranking.score_of(item.index) == ranking.scores[place]
+        assert (item.given, item.predicted) == (ev.labels[item.index], ev.predicted[item.index])
+    assert ranking[-1].rank == 40
+
+
+def test_a_slice_keeps_the_ranks(ev):
+    part = am.rank(ev)[10:20:3]
+    assert [item.rank for item in part] == [11, 14, 17, 20]
+    assert part.rank_of(part.indices[2]) == 17
+    assert part.score_of(int(am.rank(ev).indices[0])) == am.rank(ev).scores[0]
+    with pytest.raises(ArgumentError, match="not among the 4"):
+        part.rank_of(int(am.rank(ev).indices[0]))
+
+
+def test_k_takes_the_head_and_where_a_part(ev):
+    full = am.rank(ev)
+    assert am.rank(ev, k=7).indices.tolist() == full.indices[:7].tolist()
+    assert len(am.rank(ev, k=1000)) == 40
+    assert len(am.rank(ev, k=0)) == 0
+    test = ev.split == "test"
+    expected = [i for i in full.indices if test[i]]
+    assert am.rank(ev, where=test).indices.tolist() == expected
+    assert am.rank(ev, where=np.flatnonzero(test)[::-1]).indices.tolist() == expected
+    assert am.rank(ev, k=3, where=test).indices.tolist() == expected[:3]
+    assert len(am.rank(ev, where=[])) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"k": -1}, ArgumentError),
+        ({"k": 2.0}, DTypeError),
+        ({"k": True}, DTypeError),
+        ({"where": [True] * 39}, ShapeError),
+        ({"where": [[1]]}, ShapeError),
+        ({"where": [40]}, ArgumentError),
+        ({"where": [-1]}, ArgumentError),
+        ({"where": ["a"]}, DTypeError),
+        ({"by": "least_confidant"}, ArgumentError),
+        ({"by": 3}, DTypeError),
+    ],
+)
+def test_bad_rank_arguments(ev, arguments, error):
+    with pytest.raises(error):
+        am.rank(ev, **arguments)
+
+
+def test_not_an_evidence_says_what_to_do():
+    with pytest.raises(DTypeError, match=r"am\.Evidence"):
+        am.rank(np.ones((3, 2)) / 2)
+
+
+def test_repr_is_short_and_says_what_it_is(ev):
+    text = repr(am.rank(ev, "confident_wrong", 40))
+    assert len(text.splitlines()) <= 14
+    assert "confident_wrong" in text
+    assert "->" in text
+    assert "->" not in repr(am.rank(am.Evidence(ev.probs))).replace("guess->truth", "->")
+
+
+def test_html_is_escaped():
+    probs = [[0.6, 0.4], [0.5, 0.5]]
+    ev = am.Evidence(probs, ["<b>", "&"], classes=["<b>", "&"])
+
+    def sneaky(ev):
+        return [1.0, 2.0]
+
+    sneaky.__name__ = "<script>"
+    html = am.rank(ev, sneaky)._repr_html_()
+    assert "<script>" not in html
+    assert "<b>" not in html
+    assert "&lt;b&gt;" in html
+
+
+def test_csv_reads_back_exactly_and_runs_no_formula(tmp_path: Path):
+    import csv
+
+    probs = np.random.default_rng(2).dirichlet(np.ones(3), 9).astype(np.float32)
+    classes = ["=1+1", "@x", 'a "b", c']
+    ev = am.Evidence(probs, [classes[i % 3] for i in range(9)], classes=classes, split="\t=2")
+    ranking = am.rank(ev, "confident_wrong")
+    path = tmp_path / "r.csv"
+    path.write_text("old")
+    ranking.to_csv(path)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(r["index"]) for r in rows] == ranking.indices.tolist()
+    assert [float(r["score"]) for r in rows] == ranking.scores.tolist()
+    assert [np.float32(r["p_given"]) for r in rows] == [
+        probs[i, classes.index(ev.labels[i])] for i in ranking.indices
+    ]
+    assert {r["given"] for r in rows} == {"'=1+1", "'@x", 'a "b", c'}
+    assert {r["split"] for r in rows} == {"'\t=2"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_csv_to_nowhere_is_a_clear_error(ev, tmp_path):
+    with pytest.raises(am.errors.FileError, match="folder"):
+        am.rank(ev).to_csv(tmp_path / "missing" / "r.csv")
+
+
+def test_frame_has_the_same_columns(ev):
+    pytest.importorskip("pandas")
+    frame = am.rank(ev, k=5).to_frame()
+    assert list(frame.columns) == [
+        "rank", "index", "split", "given", "predicted", "p_given", "p_predicted", "score",
+    ]  # fmt: skip
+    assert frame["index"].tolist() == am.rank(ev, k=5).indices.tolist()
+    assert "given" not in am.rank(am.Evidence(ev.probs)).to_frame()
+
+
+def test_without_pandas_the_error_names_the_extra(ev, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    with pytest.raises(MissingDependencyError, match=r"ambigmnist\[pandas\]"):
+        am.rank(ev).to_frame()
+
+
+def test_the_sources_write_scores_in_the_core():
+    """NumPy picks its exp and log per CPU; scores that promise bits must not use them."""
+    text = (Path(am.__file__).parent / "definitions.py").read_text()
+    assert "np.exp" not in text
+    assert "np.log" not in text
+
+
+@pytest.mark.mnist
+def test_random_probabilities_over_the_real_labels():
+    """A heatmap over MNIST's labels against the definition, in float64."""
+    import os
+
+    folder = Path(os.environ["AMBIGMNIST_DATA"])
+    path = next(folder.rglob("t10k-labels-idx1-ubyte*"))
+    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    labels = np.frombuffer(data, np.uint8, offset=8)
+    probs = np.random.default_rng(5).dirichlet(np.ones(10) * 0.2, len(labels)).astype(np.float32)
+    ev = am.Evidence(probs, labels)
+    expected = np.zeros((10, 10))
+    for t in range(10):
+        expected[t] = probs[labels == t].astype(np.float64).sum(axis=0)
+        expected[t, t] = 0
+    np.testing.assert_allclose(am.heatmap(ev).counts, expected, rtol=0, atol=1e-6)

@@ -57,7 +57,7 @@ if os.environ.get("AMBIGMNIST_WERROR"):
 ABI3 = os.environ.get("AMBIGMNIST_ABI3") == "1"
 
 
-class BuildExt(build_ext):
+class BuildExt(build_ext):  # type: ignore[misc,unused-ignore]
     """Compiles the kernel variants with flags of their own and links them in."""
 
     def build_extension(self, ext: Any) -> None:

@@ -8,8 +8,6 @@
 12
 """
 
-
-
 from ambigmnist import _ambigcore, layers
 from ambigmnist.config import (
     get_num_threads,

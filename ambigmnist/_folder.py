@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ambigmnist._files import PathLike, as_path, read_bytes
-from ambigmnist.errors import AmbigError, FileError
+from ambigmnist.errors import FileError
 
 __all__ = ["FORMAT", "SUMMARY", "OutputFolder", "Stage"]
 
@@ -128,10 +128,10 @@ class OutputFolder:
             stage = Stage(root)
             yield stage
             self._commit(stage)
-        except AmbigError:
-            raise
         except OSError as error:
-            raise self._error("cannot be written to; it was left as it was", error) from error
+            if isinstance(error, FileError) and error.errno is None:
+                raise  # of this class: something is in the way
+            raise self._error("cannot be written to (left as it was)", error) from error
         finally:
             if root is not None:
                 shutil.rmtree(root, ignore_errors=True)
@@ -202,7 +202,9 @@ class OutputFolder:
         )
 
     def _error(self, what: str, error: OSError) -> FileError:
-        result = FileError(f"{self.path}: {what}: {error.strerror or error}")
+        result = FileError(
+            f"{self.path}: {what}: {error.strerror or os.strerror(error.errno or 0)}"
+        )
         result.errno = error.errno
         return result
 

@@ -39,7 +39,9 @@ def read_keras(
     except _Unsupported as error:
         raise DataError(f"{file_path}: {error}") from None
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise DataError(f"{file_path}: this HDF5 file is damaged or no Keras model: {error}") from error
+        raise DataError(
+            f"{file_path}: this HDF5 file is damaged or no Keras model: {error}"
+        ) from error
 
 
 class _Unsupported(Exception):

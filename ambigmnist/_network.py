@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -59,6 +58,8 @@ class Layer(NamedTuple):
 
 def nearest(name: object, known: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or nothing."""
+    import difflib  # 4 ms that only an error needs
+
     close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
 
@@ -83,11 +84,21 @@ def integer(value: Any, name: str, least: int = 1) -> int:
     return int(number)
 
 
+def number(value: Any, name: str) -> float:
+    """`value` as a float."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name}: expected a number, got {value!r}") from None
+
+
 def _parse_layer(item: LayerLike, position: int) -> Layer:
     where = f"layers[{position}]"
     parts = (item,) if isinstance(item, str) else tuple(item)
     if not parts or not isinstance(parts[0], str):
-        raise ArgumentError(f'{where}: expected a name or a tuple like ("conv", 32, 3), got {item!r}')
+        raise ArgumentError(
+            f'{where}: expected a name or a tuple like ("conv", 32, 3), got {item!r}'
+        )
     kind, arguments = parts[0], list(parts[1:])
     choice(kind, where, KINDS)
     if kind == "conv":
@@ -140,7 +151,9 @@ def build(layers: Sequence[Layer], image_shape: tuple[int, int, int]) -> _ambigc
         return _ambigcore.Network([layer.spec for layer in layers], *image_shape)
     except ShapeError as error:
         h, w, c = image_shape
-        raise ShapeError(f"{error} (images are {h} x {w} x {c}, height x width x channels)") from None
+        raise ShapeError(
+            f"{error} (images are {h} x {w} x {c}, height x width x channels)"
+        ) from None
 
 
 ARTICLE_LAYERS: tuple[LayerLike, ...] = (

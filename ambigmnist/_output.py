@@ -42,7 +42,7 @@ HEADINGS = {
     "least_confident": (
         "Least confident",
         "The model gives even its favourite reading little weight: it can see two things in them, "
-        "or nothing. Many of these it still reads as labelled.",
+        "or nothing.",
     ),
     "confident_wrong": (
         "Confident, but not what the label says",
@@ -89,7 +89,7 @@ def write_result(stage: Stage, result: Result) -> dict[str, Any]:
     """Writes every file, ``summary.json`` last; returns what is in it."""
     rankings = {name: rank(result.evidence, by=name) for name in result.by}
     tops = {name: rank(result.evidence, by=name, k=result.top) for name in result.by}
-    curves = len((result.model.history or {}).get("loss", ())) > 0
+    curves = len(result.model.history.get("loss", ())) > 0
     maps = {kind: heatmap(result.evidence, kind=kind) for kind in ("probability", "count")}
 
     for kind, found in maps.items():
@@ -101,11 +101,13 @@ def write_result(stage: Stage, result: Result) -> dict[str, Any]:
         _write_figure(stage, "training-curves", training_curves(result.model))
     lists = {name: list(_top_list(stage, result, name, top)) for name, top in tops.items()}
     stage.write("ranking.csv", _ranking_csv(result, rankings))
-    result.model.save(
-        stage.path("model.safetensors"),
-        metadata={"trained_on": result.summary["data"]["sha256"]["train"]}
+    trained_on = (
+        {"trained_on": result.summary["data"]["sha256"]["train"]}
         if result.in_sample["train"]
-        else {},
+        else {}
+    )
+    result.model.save(
+        stage.path("model.safetensors"), metadata={**result.model.metadata_, **trained_on}
     )
     summary = {
         "format": FORMAT,
@@ -281,8 +283,9 @@ def _headline(result: Result) -> str:
 
 def _lead(result: Result, summary: dict[str, Any]) -> str:
     parts = " and ".join(
-        f"the {len(result.split[result.split == split]):,} {split} images"
-        for split in summary["ranked"]["splits"]
+        f"the {len(result.split[result.split == split]):,} {word} images"
+        for split, word in (("train", "training"), ("test", "test"))
+        if split in summary["ranked"]["splits"]
     )
     model = summary["model"]
     how = (
@@ -332,6 +335,9 @@ def _list(result: Result, name: str, items: list[dict[str, Any]]) -> dict[str, A
     title, text = HEADINGS.get(name, (name.replace("_", " ").capitalize(), ""))
     if record.wrong_only and len(items) < result.top:
         text += f" There are {len(items)} such images." if items else " There are none."
+    right = sum(item["given"] == item["predicted"] for item in items)
+    if right:
+        text += f" It reads {right} of these {len(items)} as labelled all the same."
     shown = [
         {
             **item,

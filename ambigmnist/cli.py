@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -244,11 +245,11 @@ def _load_data(choice: str, progress: Any) -> tuple["Dataset", "Dataset", list[s
         f"instead: the embedded set of {len(train) + len(test):,} real handwritten digits (UCI, "
         "8 x 8, enlarged)."
     )
-    line = "*" * 78
-    _say(
-        f"{line}\n{note}\nFor MNIST, name the folder with its four files in AMBIGMNIST_DATA, or "
-        f"use --data PATH.\n{line}"
+    advice = (
+        "For MNIST, name the folder with its four files in AMBIGMNIST_DATA, or use --data PATH."
     )
+    line = "*" * 78
+    _say("\n".join(["", line, *textwrap.wrap(note, 78), *textwrap.wrap(advice, 78), line]))
     return train, test, [note]
 
 
@@ -267,7 +268,7 @@ def _load_folder(path: str) -> tuple["Dataset", "Dataset"]:
             raise
     name = location.path.resolve().name
     train, test = (
-        Dataset(part.images, part.labels, classes=part.classes, name=name, split=split)
+        Dataset(part.images, part.labels, name=name, split=split)
         for part, split in (
             (load_idx(*location.files[:2]), "train"),
             (load_idx(*location.files[2:]), "test"),
@@ -282,8 +283,10 @@ def _joined(train: "Dataset", test: "Dataset", model: "CNN | None") -> "Dataset"
         if len(part) == 0:
             raise DataError(f"{part.name}: expected {name} images, got none")
     both = train + test
-    known = np.unique(train.labels) if model is None else model.classes_  # type: ignore[arg-type]
-    unknown = np.setdiff1d(both.labels, known)  # type: ignore[arg-type]
+    assert train.labels is not None
+    assert both.labels is not None
+    known = np.unique(train.labels) if model is None else model.classes_
+    unknown = np.setdiff1d(both.labels, known)
     if len(unknown):
         whose = "the training images" if model is None else "the model"
         raise DataError(
@@ -312,7 +315,8 @@ def _train(args: argparse.Namespace, train: "Dataset", progress: Any) -> "CNN":
 
     model = CNN(preset=args.preset, seed=args.seed, threads=args.threads)
     start = time.monotonic()
-    model.fit(train.images, train.labels, verbose=not args.quiet)
+    assert train.labels is not None
+    model.fit(train.images, train.labels, verbose=0 if args.quiet else None)
     progress(f"trained in {time.monotonic() - start:.1f} s")
     return model
 
@@ -343,7 +347,7 @@ def _summary(
             "file": None if args.model is None else args.model.name,
             "preset": args.preset,
             "seed": args.seed,
-            "epochs": len(model.history["loss"]) if args.model is None else None,
+            "epochs": len(model.history.get("loss", ())) or None,
         },
         "threads": config.threads,
         "isa": config.instruction_set,
@@ -444,11 +448,12 @@ def _self_test() -> Iterator[tuple[str, str | None]]:
     from ambigmnist.ranking import rank
 
     # Random123's known answer for Philox4x32-10, all bits of counter and key set.
-    expected = [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]
-    got = _ambigcore.philox4x32([2**32 - 1] * 4, [2**32 - 1] * 2)
-    yield "random numbers", None if list(got) == expected else f"expected {expected}, got {got}"
+    expected = (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)
+    got = _ambigcore.philox4x32((2**32 - 1,) * 4, (2**32 - 1,) * 2)
+    yield "random numbers", None if got == expected else f"expected {expected}, got {got}"
 
     train, test = load_digits()
+    assert train.labels is not None
     x = train.images[:4, :, :, None] / np.float32(255)
     w = (np.arange(9 * 5, dtype=np.float32).reshape(3, 3, 1, 5) - 22) / 22
     windows = np.lib.stride_tricks.sliding_window_view(x[..., 0].astype(np.float64), (3, 3), (1, 2))
@@ -458,17 +463,16 @@ def _self_test() -> Iterator[tuple[str, str | None]]:
     yield "convolution", None if off <= limit else f"off by {off:.3g}, expected at most {limit:.3g}"
 
     layers: list[Any] = [("conv", 4, 3), "relu", ("maxpool", 2), "flatten", ("dense", 10)]
-    few = train[:256]
     scores = []
     losses = []
     for threads in (1, 2):
         model = CNN(layers=layers, epochs=2, seed=0, threads=threads)
-        model.fit(few.images, few.labels, verbose=False)
+        model.fit(train.images[:256], train.labels[:256], verbose=0)
         losses.append(model.history["loss"])
         scores.append(rank(model.evidence(test.images, test.labels)).scores)
     first, last = float(losses[0][0]), float(losses[0][-1])
     yield "training", None if last < first else f"the loss went from {first:.4g} to {last:.4g}"
-    same = np.array_equal(*scores)
+    same = np.array_equal(scores[0], scores[1])
     yield "same bits with one thread and two", None if same else "they differ"
 
 

@@ -82,7 +82,8 @@ def conv2d_forward(x: ArrayLike, w: ArrayLike, b: ArrayLike, *, padding: str = "
     --------
     >>> import numpy as np
     >>> from ambigmnist.layers import conv2d_forward
-    >>> conv2d_forward(np.ones((1, 4, 4, 1)), np.ones((3, 3, 1, 1)), [0], padding="same")[0, :, :, 0]
+    >>> x, w = np.ones((1, 4, 4, 1)), np.ones((3, 3, 1, 1))
+    >>> conv2d_forward(x, w, [0], padding="same")[0, :, :, 0]
     array([[4., 6., 6., 4.],
            [6., 9., 9., 6.],
            [6., 9., 9., 6.],
@@ -145,9 +146,7 @@ def dense_forward(x: ArrayLike, w: ArrayLike, b: ArrayLike) -> Floats:
     )
 
 
-def dense_backward(
-    dy: ArrayLike, x: ArrayLike, w: ArrayLike
-) -> tuple[Floats, Floats, Floats]:
+def dense_backward(dy: ArrayLike, x: ArrayLike, w: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """Gradients (dx, dw, db) of `dense_forward`: dy @ w.T, x.T @ dy, the sum of dy's rows."""
     return _ambigcore.dense_backward(
         _floats(dy, "dy", 2), _floats(x, "x", 2), _floats(w, "w", 2), resolve_threads(None)
@@ -259,7 +258,9 @@ def sigmoid_cross_entropy_backward(
     sigmoids: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> Floats:
     """Gradient with respect to z: w_i (sigmoids_ij - y_ij) / (n k)."""
-    return _ambigcore.loss_backward(_SIGMOID, *_loss_arguments(sigmoids, y, sample_weight, "sigmoids"))
+    return _ambigcore.loss_backward(
+        _SIGMOID, *_loss_arguments(sigmoids, y, sample_weight, "sigmoids")
+    )
 
 
 def _loss_arguments(
@@ -270,7 +271,9 @@ def _loss_arguments(
     given = np.asarray(y)
     if given.ndim == 1:
         if given.dtype.kind not in "iu":
-            raise DTypeError(f"y: expected integers (n,) or probabilities (n, k), got {given.dtype}")
+            raise DTypeError(
+                f"y: expected integers (n,) or probabilities (n, k), got {given.dtype}"
+            )
         if len(given) != n:
             raise ShapeError(f"y: expected {n} labels, got {len(given)}")
         if n and not (given.min() >= 0 and given.max() < k):

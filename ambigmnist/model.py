@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
@@ -28,12 +25,15 @@ from ambigmnist._network import (
     build,
     choice,
     integer,
+    number,
     optimizer_settings,
     parse_layers,
 )
-from ambigmnist._validate import as_images, as_labels, check_labels_in
+from ambigmnist._progress import progress
+from ambigmnist._training_data import TrainingData
+from ambigmnist._validate import as_images, as_labels
 from ambigmnist.config import resolve_threads
-from ambigmnist.errors import ArgumentError, BusyError, DataError, ShapeError
+from ambigmnist.errors import ArgumentError, BusyError, DataError
 from ambigmnist.evidence import Evidence
 
 __all__ = ["CNN"]
@@ -183,7 +183,15 @@ class CNN:
             raise BusyError("this model is being trained in another thread; wait for it to end")
         try:
             recipe = self._recipe(epochs=epochs, validation_split=validation_split)
-            data = _Data(X, y, sample_weight, validation_data, recipe, self._checked_seed())
+            data = TrainingData(
+                X,
+                y,
+                sample_weight,
+                validation_data,
+                recipe.validation_split,
+                recipe.split_last,
+                self._checked_seed(),
+            )
             self._train(recipe, data, verbose, callback, warm_start)
         finally:
             self._fit_lock.release()
@@ -210,7 +218,7 @@ class CNN:
     def _train(
         self,
         recipe: Recipe,
-        data: _Data,
+        data: TrainingData,
         verbose: int | None,
         callback: Callback | None,
         warm_start: bool,
@@ -223,15 +231,15 @@ class CNN:
         else:
             network.init(self._checked_seed())
         epochs = self._count_epochs(recipe, len(data.train_index))
-        number, momentum, decay, epsilon = optimizer_settings(recipe.optimizer)
+        optimizer, momentum, decay, epsilon = optimizer_settings(recipe.optimizer)
         network.train_begin(
             choice(recipe.loss, "loss", LOSSES),
-            number,
+            optimizer,
             momentum,
             decay,
             epsilon,
             choice(recipe.schedule, "schedule", SCHEDULES),
-            _number(recipe.learning_rate, "learning_rate"),
+            number(recipe.learning_rate, "learning_rate"),
             integer(recipe.batch_size, "batch_size"),
             epochs,
             integer(recipe.patience, "patience", least=0),
@@ -243,12 +251,10 @@ class CNN:
         # From here on the model is the new network, so that an interruption leaves it usable.
         self.metadata_: dict[str, str] = {}
         try:
-            with _progress(verbose, epochs, network) as progress:
+            with progress(verbose, epochs, network) as shown:
                 for _ in range(epochs):
                     start = time.perf_counter()
-                    epoch, *values, _, stop = network.train_epoch(
-                        data.train, data.held, progress.tick
-                    )
+                    epoch, *values, _, stop = network.train_epoch(data.train, data.held, shown.tick)
                     row = dict(zip(_HISTORY, [*values, time.perf_counter() - start], strict=True))
                     if not np.isfinite(row["loss"]):
                         raise ArgumentError(
@@ -257,7 +263,7 @@ class CNN:
                         )
                     for name in _HISTORY:
                         history[name].append(row[name])
-                    progress.epoch(epoch, row)
+                    shown.epoch(epoch, row)
                     if stop or (callback is not None and callback({"epoch": epoch, **row})):
                         break
         except ArgumentError:
@@ -271,7 +277,7 @@ class CNN:
         self,
         network: _ambigcore.Network,
         layers: list[Layer],
-        data: _Data,
+        data: TrainingData,
         history: Mapping[str, list[float]],
     ) -> None:
         network.train_end(True)
@@ -281,7 +287,7 @@ class CNN:
         self.classes_ = data.classes
         self.history = {name: np.array(values) for name, values in history.items()}
 
-    def _check_warm_start(self, layers: list[Layer], data: _Data) -> None:
+    def _check_warm_start(self, layers: list[Layer], data: TrainingData) -> None:
         self._require_fitted()
         if layers != self._layers or data.image_shape != self._image_shape:
             raise ArgumentError("warm_start: expected the same layers and image size as before")
@@ -299,7 +305,9 @@ class CNN:
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "_network"):
-            raise ArgumentError("this model has no weights yet: call fit, CNN.load or CNN.from_keras")
+            raise ArgumentError(
+                "this model has no weights yet: call fit, CNN.load or CNN.from_keras"
+            )
 
     def _forward(self, X: ArrayLike, last: int) -> tuple[Floats, tuple[int, ...]]:
         """Output of layer `last` - 1 for each image, and its shape (h, w, c) or (c,)."""
@@ -323,7 +331,8 @@ class CNN:
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most probable class value of each image, (n,)."""
-        return self.classes_[self.logits(X).argmax(axis=1)]
+        best: NDArray[Any] = self.classes_[self.logits(X).argmax(axis=1)]
+        return best
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Accuracy: the share of images whose label is predicted."""
@@ -362,9 +371,7 @@ class CNN:
         """
         logits = self.logits(X)
         probs = _ambigcore.softmax(logits, resolve_threads(self.threads))
-        return Evidence(
-            probs, y, classes=self.classes_, images=X, logits=logits, split=split
-        )
+        return Evidence(probs, y, classes=self.classes_, images=X, logits=logits, split=split)
 
     # --- looking at it, keeping it -----------------------------------------------------------
 
@@ -543,206 +550,3 @@ def _places(
         yield f"layers.{i}.weight", start, shape
         yield f"layers.{i}.bias", start + weights, (biases,)
         start += weights + biases
-
-
-def _number(value: Any, name: str) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ArgumentError(f"{name}: expected a number, got {value!r}") from None
-
-
-class _Data:
-    """The examples of a fit as the core takes them: (images, labels, soft, weights, index)."""
-
-    def __init__(
-        self,
-        X: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None,
-        validation_data: tuple[ArrayLike, ArrayLike] | None,
-        recipe: Recipe,
-        seed: int,
-    ) -> None:
-        images = as_images(X, "X")
-        n = len(images)
-        if n == 0:
-            raise ArgumentError("X: expected at least one image to train on, got none")
-        self.image_shape: tuple[int, int, int] = images.shape[1:]
-        labels, soft, self.classes = _targets(y, n)
-        weights = _weights(sample_weight, n)
-        if validation_data is None:
-            split = _number(recipe.validation_split, "validation_split")
-            hard = labels if labels is not None else soft.argmax(axis=1).astype(np.int32)
-            train, held = _split(hard, len(self.classes), split, recipe.split_last, seed)
-            self.held = (images, labels, soft, None, held) if len(held) else None
-            self._require_all_classes(hard[train], hard, len(held))
-        else:
-            train = np.arange(n, dtype=np.intp)
-            self.held = self._validation(validation_data)
-        if weights is not None and not weights[train].any():
-            raise ArgumentError("sample_weight: expected a positive weight, got only zeros")
-        self.train_index = train
-        self.train = (images, labels, soft, weights, train)
-
-    def _validation(self, data: tuple[ArrayLike, ArrayLike]) -> tuple[Any, ...]:
-        try:
-            X, y = data
-        except (TypeError, ValueError):
-            raise ArgumentError("validation_data: expected a pair (X, y)") from None
-        images = as_images(X, "validation_data: X")
-        if images.shape[1:] != self.image_shape:
-            raise ShapeError(
-                f"validation_data: expected images of shape {self.image_shape}, "
-                f"got {images.shape[1:]}"
-            )
-        if len(images) == 0:
-            raise ArgumentError("validation_data: expected at least one image, got none")
-        given = np.asarray(y)
-        if given.ndim == 2:
-            soft = _soft_labels(given, len(images), "validation_data: y")
-            if soft.shape[1] != len(self.classes):
-                raise ShapeError(
-                    f"validation_data: expected {len(self.classes)} columns, got {soft.shape[1]}"
-                )
-            return images, None, soft, None, np.arange(len(images), dtype=np.intp)
-        labels = as_labels(y, len(images), "validation_data: y")
-        check_labels_in(labels, self.classes, "validation_data: y")
-        columns = np.searchsorted(self.classes, labels).astype(np.int32)
-        return images, columns, None, None, np.arange(len(images), dtype=np.intp)
-
-    def _require_all_classes(
-        self, train: NDArray[np.int32], given: NDArray[np.int32], n_held: int
-    ) -> None:
-        missing = np.setdiff1d(given, train)
-        if len(missing):
-            raise ArgumentError(
-                f"y: class {self.classes[missing[0]]!s} has no image in the training part (the "
-                f"last {n_held} are held out): shuffle the images or pass validation_data"
-            )
-
-
-def _targets(
-    y: ArrayLike, n: int
-) -> tuple[NDArray[np.int32] | None, Any, NDArray[Any]]:
-    """(columns, None, classes) of class values, or (None, rows, classes) of soft labels."""
-    given = np.asarray(y)
-    if given.ndim == 2 and given.shape[1] > 1:
-        soft = _soft_labels(given, n, "y")
-        return None, soft, np.arange(soft.shape[1])
-    labels = as_labels(y, n, "y")
-    classes, columns = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        raise ArgumentError(
-            f"y: expected at least two classes to tell apart, got only {classes[0]!s}"
-        )
-    return columns.astype(np.int32), None, classes
-
-
-def _soft_labels(given: NDArray[Any], n: int, name: str) -> Floats:
-    if given.dtype.kind not in "fiub":
-        raise ArgumentError(f"{name}: expected numbers as soft labels, got dtype {given.dtype}")
-    soft = np.ascontiguousarray(given, dtype=np.float32)
-    if len(soft) != n:
-        raise ShapeError(f"{name}: expected {n} rows, one per image, got {len(soft)}")
-    if not (np.isfinite(soft).all() and (soft >= 0).all()):
-        raise ArgumentError(f"{name}: expected probabilities, got negative or non-finite numbers")
-    off = np.abs(soft.sum(axis=1, dtype=np.float64) - 1) > 1e-3
-    if off.any():
-        row = int(np.argmax(off))
-        raise ArgumentError(
-            f"{name}: expected rows that sum to 1, got {float(soft[row].sum()):g} in row {row}"
-        )
-    return soft
-
-
-def _weights(given: ArrayLike | None, n: int) -> Floats | None:
-    if given is None:
-        return None
-    try:
-        weights = np.ascontiguousarray(given, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise ArgumentError("sample_weight: expected numbers") from None
-    if weights.shape != (n,):
-        raise ShapeError(f"sample_weight: expected shape ({n},), got {weights.shape}")
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ArgumentError("sample_weight: expected numbers >= 0, got negative or non-finite ones")
-    return weights
-
-
-def _split(
-    labels: NDArray[np.int32], classes: int, fraction: float, last: bool, seed: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    n = len(labels)
-    if not last:
-        train, held, n_train, n_held = _ambigcore.stratified_split(labels, classes, fraction, seed)
-        return train[:n_train].copy(), held[:n_held].copy()
-    if not 0 <= fraction < 1:
-        raise ArgumentError(f"validation_split: expected at least 0 and below 1, got {fraction:g}")
-    cut = int(n * (1 - fraction))
-    index = np.arange(n, dtype=np.intp)
-    if cut == 0:
-        raise ArgumentError(f"X: expected more images, {n} leave none to train on")
-    return index[:cut], index[cut:].copy()
-
-
-class _Quiet:
-    """Progress that nobody watches."""
-
-    tick: Callable[[], None] | None = None
-
-    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
-        pass
-
-
-class _Lines(_Quiet):
-    """A line per epoch on stderr."""
-
-    def __init__(self, epochs: int) -> None:
-        self._epochs = epochs
-
-    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
-        print(f"epoch {epoch}/{self._epochs}  {_figures(row)}", file=sys.stderr, flush=True)
-
-
-class _Bar(_Quiet):
-    """A tqdm bar over the steps."""
-
-    def __init__(self, bar: Any, network: _ambigcore.Network) -> None:
-        self._bar = bar
-        self._network = network
-        self.tick = self._tick
-
-    def _tick(self) -> None:
-        self._bar.update(self._network.train_progress()[0] - self._bar.n)
-
-    def epoch(self, epoch: int, row: Mapping[str, float]) -> None:
-        self._tick()
-        self._bar.set_postfix_str(_figures(row))
-
-
-def _figures(row: Mapping[str, float]) -> str:
-    text = f"loss {row['loss']:.4f}, accuracy {row['accuracy']:.4f}"
-    if np.isfinite(row["val_loss"]):
-        text += f", validation {row['val_loss']:.4f}, {row['val_accuracy']:.4f}"
-    return text
-
-
-def _watched() -> bool:
-    return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
-
-
-@contextlib.contextmanager
-def _progress(verbose: int | None, epochs: int, network: _ambigcore.Network) -> Iterator[_Quiet]:
-    if verbose not in (None, 0, 1, 2, False, True):
-        raise ArgumentError(f"verbose: expected None, 0, 1 or 2, got {verbose!r}")
-    if verbose == 2:
-        yield _Lines(epochs)
-    elif verbose or (verbose is None and _watched()):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tqdm's, about missing notebook widgets
-            from tqdm.auto import tqdm
-        with tqdm(total=network.train_progress()[1], desc="training", unit="step") as bar:
-            yield _Bar(bar, network)
-    else:
-        yield _Quiet()

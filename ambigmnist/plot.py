@@ -247,7 +247,7 @@ def _write_numbers(ax: Axes, heatmap: Heatmap, colors: Any, top: float) -> None:
         else:
             text = f"{value:.2f}".removeprefix("0") if heatmap.normalized else f"{value:.3g}"
         red, green, blue, _ = colors(heatmap.matrix[row, col] / top)
-        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+        dark = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 < 0.2
         ax.text(
             col, row, text, ha="center", va="center", fontsize=9, color="white" if dark else INK
         )

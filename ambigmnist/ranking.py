@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ranked", "Ranking", "rank"]
 
-_SHOWN = 10  # rows in what a session prints
+_SHOWN = 12  # rows in what a session prints
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,27 +201,26 @@ class Ranking:
     def _title(self) -> str:
         d = self.definition
         formula = f" = {d.formula}" if d.formula else ""
-        return f"{len(self)} of {self.evidence.n} images by {d.name}{formula}"
+        note = f" ({self.note})" if self.note else ""
+        return f"{len(self)} of {self.evidence.n} images by {d.name}{formula}{note}"
 
-    def _shown_rows(self) -> list[tuple[str, ...]]:
-        return [
-            (f"{r.rank:>4}", f"{r.index:>6}", f"{r.score:#.6g}", _reading(r)) for r in self[:_SHOWN]
+    def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        header = ("rank", " index", "score", "guess" if self.given is None else "guess->truth")
+        shown = self if len(self) <= _SHOWN else self[: _SHOWN - 1]
+        return header, [
+            (f"{r.rank:>4}", f"{r.index:>6}", f"{r.score:#.6g}", _reading(r)) for r in shown
         ]
 
+    def _more(self) -> str:
+        return f"... {len(self) - _SHOWN + 1} more" if len(self) > _SHOWN else ""
+
     def __repr__(self) -> str:
-        lines = ["Ranking: " + self._title()]
-        if self.note:
-            lines.append(self.note)
-        header = ("rank", " index", "score", "guess->truth" if self.given is not None else "guess")
-        lines.append(text_table(header, self._shown_rows()))
-        if len(self) > _SHOWN:
-            lines.append(f" ... {len(self) - _SHOWN} more")
-        return "\n".join(lines)
+        text = f"Ranking: {self._title()}\n{text_table(*self._table())}\n {self._more()}"
+        return text.rstrip()
 
     def _repr_html_(self) -> str:
-        header = ("rank", "index", "score", "guess->truth" if self.given is not None else "guess")
-        caption = self._title() + (f" ({self.note})" if self.note else "")
-        return html_table(header, self._shown_rows(), caption)
+        more = f"<p>{self._more()}</p>" if self._more() else ""
+        return html_table(*self._table(), self._title()) + more
 
 
 def _reading(item: Ranked) -> str:

@@ -1,6 +1,8 @@
 """What both benchmarks share: data, the same network in other frameworks, alternating timing."""
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import platform
@@ -72,6 +74,7 @@ def setup(threads: int) -> dict[str, Any]:
         "cpu": cpu,
         "cores": len(os.sched_getaffinity(0)),
         "threads": threads,
+        "load before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "torch": torch.__version__,
@@ -81,10 +84,16 @@ def setup(threads: int) -> dict[str, Any]:
     }
     for name, value in machine.items():
         print(f"{name:22s} {value}")
-    config = am.show_config()
-    if config is not None:
-        print(config)
-        machine["config"] = str(config)
+    if machine["load before"] > 0.5:
+        print(
+            "WARNING: the machine is busy. Threads that wait for each other, PyTorch's above all,"
+        )
+        print("         lose most by that: no ratio of this run means much.")
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        am.show_config()
+    machine["ambigmnist config"] = [" ".join(x.split()) for x in shown.getvalue().splitlines()]
+    print(shown.getvalue(), end="")
     return machine
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -45,6 +47,8 @@ def test_both_kinds_follow_the_definition(n, k, dtype, missing, seed):
     ev = am.Evidence(probs, labels)
 
     heat = am.heatmap(ev)
+    units = np.floor(probs.astype(np.float64) * 2.0**32 + 0.5)  # exact in float64
+    assert (heat.counts * 2.0**32 == naive_probability(units, labels, k)).all()
     sums = naive_probability(probs, labels, k)
     np.testing.assert_allclose(heat.counts, sums, rtol=0, atol=1e-8)
     np.testing.assert_allclose(heat.matrix, naive_rows(heat.counts), rtol=1e-15)
@@ -155,6 +159,37 @@ def test_labels_are_needed(ev):
 def test_an_unknown_cell_names_the_classes(ev):
     with pytest.raises(ArgumentError, match="ant, bee, cat, got 'dog'"):
         am.heatmap(ev).cell("dog", "ant")
+
+
+@pytest.mark.mnist
+def test_both_heatmaps_of_the_article():
+    """Its own weights on the MNIST test set, its own numbers."""
+    pytest.importorskip("h5py", reason="machine: h5py is not installed")
+    weights = os.environ.get("AMBIGMNIST_ARTICLE_MODEL")
+    if not weights:
+        pytest.skip("machine: the article's weights are not here; set AMBIGMNIST_ARTICLE_MODEL")
+    _, test = am.load_mnist()
+    ev = am.CNN.from_keras(weights).evidence(test.images, test.labels)
+    assert am.heatmap(ev, "count").counts.tolist() == [
+        [2, 0, 0, 0, 0, 0, 1, 0, 0, 0],
+        [0, 4, 1, 0, 0, 0, 0, 2, 1, 0],
+        [1, 0, 6, 0, 0, 0, 0, 3, 0, 0],
+        [0, 0, 2, 6, 0, 0, 0, 1, 0, 0],
+        [0, 0, 1, 0, 6, 0, 0, 1, 0, 1],
+        [1, 0, 0, 1, 0, 7, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 2, 7, 0, 0, 0],
+        [0, 1, 2, 1, 0, 0, 0, 7, 0, 1],
+        [0, 0, 1, 2, 0, 1, 0, 1, 5, 0],
+        [1, 0, 0, 0, 2, 1, 0, 3, 1, 13],
+    ]
+    heat = am.heatmap(ev)
+    sums = [4.385, 5.875, 7.288, 8.294, 5.355, 10.446, 11.470, 8.690, 8.696, 17.053]
+    assert heat.counts.sum(axis=1).round(3).tolist() == sums
+    assert heat.matrix[[5, 2, 4, 7], [3, 7, 9, 2]].round(3).tolist() == [0.588, 0.582, 0.569, 0.503]
+    wrong = am.rank(ev, "confident_wrong", 12).indices.tolist()
+    assert wrong == [4176, 9729, 1226, 3520, 2654, 1014, 2597, 445, 6597, 2130, 2118, 3422]
+    unsure = am.rank(ev, "least_confident", 12).indices.tolist()
+    assert unsure == [4761, 1039, 4248, 1182, 1522, 3225, 2648, 9664, 3060, 1299, 6571, 247]
 
 
 def test_repr_and_html(ev):

@@ -311,6 +311,16 @@ def test_losses(name: str, n: int, k: int, kind: str, weighted: bool, scale: flo
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
+def test_losses_take_integer_labels(name: str) -> None:
+    forward, backward, _, _ = LOSSES[name]
+    z, labels = values(9, 4, seed=1), np.arange(9) % 4
+    y = reference.one_hot(labels, 4)
+    loss, outputs = forward(z, y)
+    assert forward(z, labels)[0] == loss
+    np.testing.assert_array_equal(backward(outputs, labels), backward(outputs, y))
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
 def test_losses_of_huge_logits_stay_finite(name: str) -> None:
     forward, backward, expected_loss, expected_outputs = LOSSES[name]
     z = np.array([[1e4, -1e4, 0.0], [-3e4, -3e4, 88.0], [200.0, 200.0, 200.0]], dtype=np.float32)
@@ -544,6 +554,8 @@ BAD = {
     "dy of rank 2": ("conv2d_backward", (FLAT, X, K)),
     "backward even kernel": ("conv2d_backward", (values(2, 5, 6, 5), X, values(2, 2, 3, 5))),
     "backward other channels": ("conv2d_backward", (values(2, 4, 5, 5), X[..., :2], K)),
+    "pool of 1x1": ("maxpool2d_forward", (X[:, :1, :1],)),
+    "pool of 1xn": ("maxpool2d_forward", (X[:, :1],)),
     "pool of rank 2": ("maxpool2d_forward", (FLAT,)),
     "pool shape of rank 3": ("maxpool2d_backward", (POOLED, ARGMAX, (2, 6, 7))),
     "pool shape does not fit": ("maxpool2d_backward", (POOLED, ARGMAX, (2, 8, 7, 3))),
@@ -565,6 +577,9 @@ BAD = {
     "logits of rank 1": ("softmax_cross_entropy_forward", (Z[0], Y)),
     "targets of another shape": ("softmax_cross_entropy_forward", (Z, Y[:1])),
     "weights too many": ("softmax_cross_entropy_forward", (Z, Y, values(3) + 1.0)),
+    "label out of range": ("softmax_cross_entropy_forward", (Z, [0, 4])),
+    "label negative": ("sigmoid_cross_entropy_forward", (Z, [-1, 0])),
+    "labels too few": ("softmax_cross_entropy_forward", (Z, [1])),
     "probs of another shape": ("softmax_cross_entropy_backward", (Z[:, :3], Y)),
     "sigmoid targets of another shape": ("sigmoid_cross_entropy_forward", (Z, Y[:, :3])),
     "sigmoid weights of rank 2": ("sigmoid_cross_entropy_forward", (Z, Y, Z)),
@@ -593,6 +608,17 @@ def test_types_that_are_no_numbers(bad: np.ndarray) -> None:
     for name in ("relu_forward", "maxpool2d_forward", "flatten_forward"):
         with pytest.raises(DTypeError):
             getattr(layers, name)(bad)
+
+
+def test_arguments_of_another_kind() -> None:
+    with pytest.raises(AmbigError, match="shape"):
+        layers.maxpool2d_backward(POOLED, ARGMAX, 5)
+    with pytest.raises(AmbigError, match="sample_weight"):
+        layers.softmax_cross_entropy_forward(Z, Y, ["a", "b"])
+    with pytest.raises(AmbigError, match="mask"):
+        layers.dropout_backward(Z, np.full(Z.shape, "x"), 0.5)
+    with pytest.raises(AmbigError, match="step"):
+        layers.dropout_forward(Z, 0.5, step=-1)
 
 
 def test_same_padding_takes_a_kernel_larger_than_the_image() -> None:

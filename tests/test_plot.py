@@ -10,10 +10,12 @@ from types import SimpleNamespace
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import ambigmnist as am
 from ambigmnist.errors import ArgumentError, DTypeError
+from ambigmnist.plot import WRONG
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -62,10 +64,11 @@ def test_enlarged_without_blur():
     """Two pixels, black and white: the picture has no grey between them but its frame's."""
     images = np.uint8([[[0, 255]]])
     figure = am.gallery(am.Evidence([[1.0]], images=images))
-    figure.canvas.draw()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
     (cell,) = cells(figure)
     box = cell.get_window_extent()
-    pixels = np.asarray(figure.canvas.buffer_rgba())[..., 0]
+    pixels = np.asarray(canvas.buffer_rgba())[..., 0]
     row = pixels[len(pixels) - round((box.y0 + box.y1) / 2), round(box.x0) + 3 : round(box.x1) - 3]
     assert set(row) == {0, 255}
     assert len(row) > 50
@@ -93,7 +96,7 @@ def test_confident_wrong_shows_wrong_answers_only(ev):
         figure = ranking.gallery(5, 6)
         assert len(cells(figure)) == wrong
         assert str(wrong) in figure.axes[0].get_title(loc="left")
-        assert all(c.title.get_color() == am.plot.WRONG for c in cells(figure))
+        assert all(c.title.get_color() == WRONG for c in cells(figure))
 
 
 def test_images_of_every_kind_draw():

@@ -91,6 +91,7 @@ def test_scores_of_logits_keep_their_digits(z, data):
     n, k = z.shape
     labels = data.draw(hnp.arrays(np.intp, n, elements=st.integers(0, k - 1)))
     p = naive_softmax(z)
+    gaps = z.max(axis=1, keepdims=True).astype(np.longdouble) - z
     top = z.argmax(axis=1)
     rows = np.arange(n)
 
@@ -101,11 +102,7 @@ def test_scores_of_logits_keep_their_digits(z, data):
 
     rest, second = others(top)
     rest_given, rival = others(labels)
-    log_p = (
-        z
-        - z.max(axis=1, keepdims=True)
-        - np.log1p(np.where(rows[:, None] >= 0, rest[:, None] / p[rows, top][:, None], 0))
-    )
+    log_p = -gaps - np.log1p(rest / p[rows, top])[:, None]
     expected = {
         "least_confident": rest,
         "margin": rest + second,
@@ -381,6 +378,16 @@ def test_repr_is_short_and_says_what_it_is(ev):
     assert "confident_wrong" in text
     assert "->" in text
     assert "->" not in repr(am.rank(am.Evidence(ev.probs))).replace("guess->truth", "->")
+
+
+@pytest.mark.parametrize("k", [0, 11, 12, 13, 40])
+def test_repr_shows_twelve_or_says_how_many_more(ev, k):
+    text, html = repr(am.rank(ev, k=k)), am.rank(ev, k=k)._repr_html_()
+    shown = len(text.splitlines()) - 2 - ("more" in text)
+    assert len(text.splitlines()) <= 14
+    assert shown == html.count("<tr>") - 1
+    assert shown + (k - 11 if k > 12 else 0) == k
+    assert (f"... {k - 11} more" in text) == (f"... {k - 11} more" in html) == (k > 12)
 
 
 def test_html_is_escaped():

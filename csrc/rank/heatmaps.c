@@ -23,8 +23,8 @@ add_row(void *arg, int64_t i, int slot, const am_row *row)
 }
 
 am_status
-am_heatmap_probability(
-    const am_rows *rows, const int64_t *labels, int64_t *sums, int threads, am_error *err)
+am_heatmap_probability(const am_rows *rows, const int64_t *labels, int64_t *sums, int threads,
+                       am_error *err)
 {
     int64_t cells;
     void *block;
@@ -52,12 +52,8 @@ am_heatmap_probability(
 }
 
 am_status
-am_heatmap_count(const int64_t *labels,
-                 const int64_t *predicted,
-                 int64_t n,
-                 int64_t k,
-                 int64_t *counts,
-                 am_error *err)
+am_heatmap_count(const int64_t *labels, const int64_t *predicted, int64_t n, int64_t k,
+                 int64_t *counts, am_error *err)
 {
     int64_t cells;
     AM_TRY(am_check_labels(labels, n, k, err));

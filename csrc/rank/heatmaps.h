@@ -10,17 +10,11 @@
 #define AM_HEATMAP_MAX_ROWS ((int64_t)1 << 30)
 
 /* sums[t, j] = the sum of round(p_j * 2^32) over the rows labelled t, for j != t; 0 for j = t. */
-am_status
-am_heatmap_probability(
-    const am_rows *rows, const int64_t *labels, int64_t *sums, int threads, am_error *err);
+am_status am_heatmap_probability(const am_rows *rows, const int64_t *labels, int64_t *sums,
+                                 int threads, am_error *err);
 
 /* counts[t, j] = how many images labelled t are predicted as j. */
-am_status
-am_heatmap_count(const int64_t *labels,
-                 const int64_t *predicted,
-                 int64_t n,
-                 int64_t k,
-                 int64_t *counts,
-                 am_error *err);
+am_status am_heatmap_count(const int64_t *labels, const int64_t *predicted, int64_t n, int64_t k,
+                           int64_t *counts, am_error *err);
 
 #endif

@@ -45,11 +45,9 @@ am_row_rest(const am_row *row, int64_t j)
 typedef void (*am_row_fn)(void *arg, int64_t i, int slot, const am_row *row);
 
 /* fn(arg, 0..n-1, ...); `slot` < threads as in am_parallel_for. */
-am_status
-am_for_each_row(const am_rows *rows, int threads, am_row_fn fn, void *arg, am_error *err);
+am_status am_for_each_row(const am_rows *rows, int threads, am_row_fn fn, void *arg, am_error *err);
 
 /* AM_ERR_VALUE for a label outside 0..k-1; the message names the first. */
-am_status
-am_check_labels(const int64_t *labels, int64_t n, int64_t k, am_error *err);
+am_status am_check_labels(const int64_t *labels, int64_t n, int64_t k, am_error *err);
 
 #endif

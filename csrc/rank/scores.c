@@ -118,11 +118,7 @@ score_row(void *arg, int64_t i, int slot, const am_row *row)
 }
 
 am_status
-am_scores(const am_rows *rows,
-          am_score score,
-          const int64_t *labels,
-          double *out,
-          int threads,
+am_scores(const am_rows *rows, am_score score, const int64_t *labels, double *out, int threads,
           am_error *err)
 {
     scores_args args = {score_table[score].fn, rows->k, labels, out};
@@ -202,11 +198,7 @@ loss_row(void *arg, int64_t i, int slot, const am_row *row)
 }
 
 am_status
-am_log_loss(const am_rows *rows,
-            const int64_t *labels,
-            double *loss,
-            int64_t *correct,
-            int threads,
+am_log_loss(const am_rows *rows, const int64_t *labels, double *loss, int64_t *correct, int threads,
             am_error *err)
 {
     const int64_t chunks = am_ceil_div(rows->n, AM_ROWS_PER_CHUNK);

@@ -9,7 +9,6 @@
  *
  * Mergeable: split the scores into consecutive parts, lay their top lists one after the other, and
  * their top k is the top k of the whole. */
-am_status
-am_top_k(const double *scores, int64_t n, int64_t k, int64_t *indices, am_error *err);
+am_status am_top_k(const double *scores, int64_t n, int64_t k, int64_t *indices, am_error *err);
 
 #endif

@@ -143,6 +143,27 @@ AM_TEST(bad_arguments_are_refused)
     AM_CHECK(values[0] > 1e308); /* -log 0 */
 }
 
+AM_TEST(the_first_of_equals_is_predicted)
+{
+    static const float z[] = {1, 3, 3, 2, 2, 2};
+    int64_t out[2];
+    am_rows rows = {z, 2, 3, 0, 1};
+    AM_CHECK_OK(am_predictions(&rows, out, 1, &err));
+    AM_CHECK_INT(out[0], 1);
+    AM_CHECK_INT(out[1], 0);
+}
+
+AM_TEST(heatmap_sums_are_rounded)
+{
+    static const double p[] = {2.0 / 3, 1.0 / 3, 1.0 / 3, 2.0 / 3};
+    static const int64_t given[] = {0, 0};
+    int64_t sums[4];
+    am_rows rows = {p, 2, 2, 1, 0};
+    AM_CHECK_OK(am_heatmap_probability(&rows, given, sums, 1, &err));
+    AM_CHECK_INT(sums[1],
+                 1431655765LL + 2863311531LL); /* 2^32 / 3 = ...765.33, doubled ...530.67 */
+}
+
 AM_TEST(nothing_gives_nothing)
 {
     int64_t sums[4] = {1, 1, 1, 1}, correct = 7;

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from ambigmnist import _ambigcore
+from ambigmnist._names import suggest
 from ambigmnist._tables import html_table, text_table
 from ambigmnist.errors import ArgumentError, ShapeError
 
@@ -18,7 +19,6 @@ __all__ = [
     "Recipe",
     "Summary",
     "build",
-    "nearest",
     "optimizer_settings",
     "parse_layers",
 ]
@@ -56,20 +56,10 @@ class Layer(NamedTuple):
         return KINDS.index(self.kind), self.units, self.size, self.same, self.rate
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """` Did you mean 'x'?`, or nothing."""
-    import difflib  # 4 ms that only an error needs
-
-    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
 def choice(value: Any, name: str, known: Sequence[str]) -> int:
     """The place of `value` among the names it may have."""
     if value not in known:
-        raise ArgumentError(
-            f"{name}: expected one of {', '.join(known)}, got {value!r}.{nearest(value, known)}"
-        )
+        raise ArgumentError(f"{name}: unknown {value!r}{suggest(value, known)}")
     return known.index(value)
 
 
@@ -135,7 +125,7 @@ def parse_layers(layers: Iterable[LayerLike], classes: int) -> list[Layer]:
     A list that ends in `("dense", classes)` has its output layer; any other end gets one, after a
     flatten where an image is left.
     """
-    if isinstance(layers, str):
+    if isinstance(layers, str) or not isinstance(layers, Iterable):
         raise ArgumentError(f"layers: expected a list of layers, got {layers!r}")
     parsed = [_parse_layer(item, i) for i, item in enumerate(layers)]
     if parsed and parsed[-1].kind == "dense" and parsed[-1].units == classes:
@@ -174,7 +164,7 @@ ARTICLE_LAYERS: tuple[LayerLike, ...] = (
 class Recipe:
     """How a network is built and trained; every setting of `CNN` but the seed and the threads."""
 
-    layers: tuple[LayerLike, ...]
+    layers: Iterable[LayerLike]
     loss: str
     optimizer: str | tuple[str, Mapping[str, float]]
     learning_rate: float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore
+from ambigmnist._names import suggest
 from ambigmnist._tables import html_table, text_table
 from ambigmnist.config import resolve_threads
 from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
@@ -195,7 +195,7 @@ def _describe(
     for need in needs:
         if need not in _FIELDS:
             raise ArgumentError(
-                f"needs: expected fields of an Evidence, got {need!r}" + _nearest(need, _FIELDS)
+                f"needs: expected fields of an Evidence, got {need!r}" + suggest(need, _FIELDS)
             )
     if name is None:
         name = getattr(function, "__name__", type(function).__name__)
@@ -205,12 +205,6 @@ def _describe(
         lines = (getattr(function, "__doc__", None) or "").strip().splitlines()
         formula = lines[0] if lines else ""
     return Definition(name, formula, range, needs, source, function)
-
-
-def _nearest(name: object, known: Iterable[str]) -> str:
-    known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f": did you mean {near[0]!r}?" if near else f": known are {', '.join(known)}"
 
 
 def find(by: str | ScoreFunction | Definition) -> Definition:
@@ -225,7 +219,7 @@ def find(by: str | ScoreFunction | Definition) -> Definition:
         return by
     if isinstance(by, str):
         if by not in _registry:
-            raise ArgumentError(f"by: unknown definition {by!r}" + _nearest(by, _registry))
+            raise ArgumentError(f"by: unknown definition {by!r}" + suggest(by, _registry))
         return _registry[by]
     if not callable(by):
         raise DTypeError(

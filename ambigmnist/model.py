@@ -200,7 +200,7 @@ class CNN:
     def _recipe(self, **changes: Any) -> Recipe:
         choice(self.preset, "preset", tuple(PRESETS))
         mine = {
-            "layers": None if self.layers is None else tuple(self.layers),
+            "layers": self.layers,
             "loss": self.loss,
             "optimizer": self.optimizer,
             "learning_rate": self.learning_rate,
@@ -331,7 +331,8 @@ class CNN:
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most probable class value of each image, (n,)."""
-        best: NDArray[Any] = self.classes_[self.logits(X).argmax(axis=1)]
+        columns = self.logits(X).argmax(axis=1)
+        best: NDArray[Any] = self.classes_[columns]
         return best
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:

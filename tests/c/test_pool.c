@@ -66,14 +66,14 @@ AM_TEST(odd_thread_and_chunk_counts)
     AM_CHECK_INT(atomic_load(&r.bad), 0);
 }
 
-/* Chunks 11 and up fail, the higher ones sooner. */
+/* Chunks 11 and up fail; the lowest of them late, or all the others. */
 static am_status
 fail_from_11(void *arg, int64_t chunk, int slot, am_error *err)
 {
-    (void)arg;
+    const int *late = arg;
     (void)slot;
-    if (chunk == 11) {
-        usleep(300);
+    if ((chunk == 11) == *late) {
+        usleep(chunk < 11 ? 0 : 300);
     }
     return chunk < 11 ? AM_OK : am_fail(err, AM_ERR_FORMAT, "chunk %lld", (long long)chunk);
 }
@@ -83,13 +83,15 @@ AM_TEST(lowest_failing_chunk_wins)
     for (size_t t = 0; t < N_COUNTS; t++) {
         for (int repeat = 0; repeat < 50; repeat++) {
             am_error err = {AM_OK, ""};
-            AM_CHECK_INT(am_parallel_for(200, thread_counts[t], fail_from_11, NULL, &err),
+            int late = repeat % 2;
+            AM_CHECK_INT(am_parallel_for(200, thread_counts[t], fail_from_11, &late, &err),
                          AM_ERR_FORMAT);
             AM_CHECK_INT(err.code, AM_ERR_FORMAT);
             AM_CHECK_STR(err.message, "chunk 11");
         }
     }
-    AM_CHECK_INT(am_parallel_for(200, 4, fail_from_11, NULL, NULL), AM_ERR_FORMAT);
+    int late = 0;
+    AM_CHECK_INT(am_parallel_for(200, 4, fail_from_11, &late, NULL), AM_ERR_FORMAT);
 }
 
 static am_status
@@ -113,7 +115,8 @@ AM_TEST(a_failure_without_a_message_is_a_failure)
 AM_TEST(an_error_does_not_stick)
 {
     record r = {.threads = 7, .caller = pthread_self()};
-    AM_CHECK_INT(am_parallel_for(200, 7, fail_from_11, NULL, NULL), AM_ERR_FORMAT);
+    int late = 0;
+    AM_CHECK_INT(am_parallel_for(200, 7, fail_from_11, &late, NULL), AM_ERR_FORMAT);
     AM_CHECK_OK(am_parallel_for(20, 7, note, &r, &err));
     AM_CHECK_INT(atomic_load(&r.runs[19]), 1);
 }
@@ -213,6 +216,29 @@ wait_for(pid_t child)
 #define CHILD_THREADS 3
 #endif
 
+/* Every chunk waits for all of them, which takes as many threads. */
+static am_status
+meet(void *arg, int64_t chunk, int slot, am_error *err)
+{
+    atomic_int *arrived = arg;
+    (void)chunk;
+    (void)slot;
+    atomic_fetch_add(arrived, 1);
+    for (int i = 0; atomic_load(arrived) < 3; i++) {
+        if (i == 5000) {
+            return am_fail(err, AM_ERR_BUSY, "nobody came");
+        }
+        usleep(1000);
+    }
+    return AM_OK;
+}
+
+AM_TEST(threads_run_at_the_same_time)
+{
+    atomic_int arrived = 0;
+    AM_CHECK_OK(am_parallel_for(3, 3, meet, &arrived, &err));
+}
+
 /* In a child: the exit status says whether the pool works. */
 static int
 pool_works(int threads)
@@ -221,7 +247,8 @@ pool_works(int threads)
     if (am_parallel_for(40, threads, add, &sum, NULL) != AM_OK || atomic_load(&sum) != 780) {
         return 1;
     }
-    return 0;
+    atomic_int arrived = 0;
+    return threads > 1 && am_parallel_for(3, 3, meet, &arrived, NULL) != AM_OK;
 }
 
 AM_TEST(fork_while_idle)

@@ -95,7 +95,7 @@ format: venv ## rewrite the sources as lint wants them
 
 types: build ## mypy --strict, and the stubs against the built module
 	$(BIN)/mypy
-	$(BIN)/stubtest ambigmnist._ambigcore
+	$(BIN)/stubtest --mypy-config-file pyproject.toml ambigmnist._ambigcore
 
 ctest: ## the core's own tests, with every instruction set of this machine
 	$(CTEST) run

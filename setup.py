@@ -18,13 +18,17 @@ VERSION = tomllib.loads(Path("pyproject.toml").read_text())["project"]["version"
 
 X86_64 = platform.machine() in ("x86_64", "AMD64")
 AVX2 = ["-mavx2", "-mfma", "-mbmi", "-mbmi2"]
+AVX512 = [*AVX2, *"-mavx512f -mavx512dq -mavx512bw -mavx512vl -mprefer-vector-width=512".split()]
 
 # One source text, csrc/kernels/kernels.inc.c, included by a small file per instruction set. Each
 # is compiled apart, so that no flag of it leaks into code that runs before the CPU is known.
-VARIANTS: dict[str, list[str]] = (
-    {"csrc/kernels/avx2.c": AVX2, "csrc/kernels/avx2_strict.c": AVX2} if X86_64 else {}
-)
-OTHER_VARIANTS = {f"csrc/kernels/{name}.c" for name in ("avx2", "avx2_strict")} - set(VARIANTS)
+VARIANT_FLAGS = {
+    "csrc/kernels/avx2.c": AVX2,
+    "csrc/kernels/avx2_strict.c": AVX2,
+    "csrc/kernels/avx512.c": AVX512,
+    "csrc/kernels/avx512_strict.c": AVX512,
+}
+VARIANTS = VARIANT_FLAGS if X86_64 else {}
 
 FLAGS = [
     "-std=c11",
@@ -78,7 +82,7 @@ class BuildExt(build_ext):  # type: ignore[misc,unused-ignore]
 
 all_sources = sorted(glob.glob("csrc/**/*.c", recursive=True))
 included = [s for s in all_sources if s.endswith(".inc.c")]
-sources = [s for s in all_sources if s not in {*included, *VARIANTS, *OTHER_VARIANTS}]
+sources = [s for s in all_sources if s not in {*included, *VARIANT_FLAGS}]
 
 macros: list[tuple[str, str | None]] = [
     ("AM_VERSION", f'"{VERSION}"'),
@@ -86,7 +90,7 @@ macros: list[tuple[str, str | None]] = [
     ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
 ]
 if VARIANTS:
-    macros.append(("AM_HAVE_AVX2", "1"))
+    macros.append(("AM_HAVE_X86_VARIANTS", "1"))
 if ABI3:
     macros.append(("Py_LIMITED_API", "0x030b0000"))
 

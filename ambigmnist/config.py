@@ -168,7 +168,7 @@ def show_config(mode: str = "print") -> Config | None:
     build = _ambigcore.build_info()
     threads, source = _threads_and_source()
     config = Config(
-        version=build["version"],
+        version=str(build["version"]),
         python=platform.python_version(),
         numpy=np.__version__,
         machine=platform.machine(),
@@ -177,8 +177,8 @@ def show_config(mode: str = "print") -> Config | None:
         strict=_ambigcore.get_strict(),
         threads=threads,
         threads_from=source,
-        compiler=build["compiler"],
-        sanitizer=build["sanitizer"],
+        compiler=str(build["compiler"]),
+        sanitizer=str(build["sanitizer"]),
         environment={name: os.environ[name] for name in SHOWN_VARIABLES if name in os.environ},
     )
     if mode == "object":

@@ -8,6 +8,7 @@ the forward pass saw, and returns the gradients with respect to what went in.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,7 @@ def maxpool2d_forward(x: ArrayLike) -> tuple[Floats, NDArray[np.uint8]]:
 
 def maxpool2d_backward(dy: ArrayLike, argmax: ArrayLike, shape: tuple[int, ...]) -> Floats:
     """Gradient with respect to x, of the given `shape` (n, h, w, c) or (h, w)."""
-    sizes = tuple(integer(size, "shape", least=0) for size in shape)
+    sizes = _sizes(shape)
     gradient = _floats(dy, "dy", 4)
     if len(sizes) == 4 and (sizes[0], sizes[3]) != (gradient.shape[0], gradient.shape[3]):
         raise ShapeError(f"shape: expected {gradient.shape[0]} images of {gradient.shape[3]} "
@@ -136,6 +137,8 @@ def maxpool2d_backward(dy: ArrayLike, argmax: ArrayLike, shape: tuple[int, ...])
         raise ShapeError(f"shape: expected (n, h, w, c) or (h, w), got {sizes}")
     h, w = sizes[1:3] if len(sizes) == 4 else sizes
     places = np.require(np.asarray(argmax), requirements=["C_CONTIGUOUS", "ALIGNED"])
+    if places.size and places.dtype == np.uint8 and places.max() > 3:
+        raise ArgumentError(f"argmax: expected places 0..3 in a window, got {places.max()}")
     return _ambigcore.maxpool2d_backward(gradient, places, h, w)
 
 
@@ -183,15 +186,25 @@ def dropout_forward(
     rows = array.shape[0]
     size = array.size // rows if rows else 0
     mask = _ambigcore.dropout_mask(
-        rows, size, share, integer(seed, "seed", least=0), integer(step, "step", least=0)
+        rows, size, share, integer(seed, "seed", least=0), _step(step)
     ).reshape(array.shape)
     return _ambigcore.dropout_apply(array, mask, share), mask
 
 
 def dropout_backward(dy: ArrayLike, mask: ArrayLike, rate: float) -> Floats:
     """dy / (1 - rate) where the mask is True, else 0."""
-    kept = np.require(np.asarray(mask, dtype=bool), requirements=["C_CONTIGUOUS", "ALIGNED"])
+    given = np.asarray(mask)
+    if given.dtype.kind not in "bui":
+        raise DTypeError(f"mask: expected bool, got dtype {given.dtype}")
+    kept = np.require(given, np.bool_, ["C_CONTIGUOUS", "ALIGNED"])
     return _ambigcore.dropout_apply(_floats(dy, "dy"), kept, _rate(rate))
+
+
+def _step(step: Any) -> int:
+    number = integer(step, "step", least=0)
+    if number >= 2**32:
+        raise ArgumentError(f"step: expected a number below 2**32, got {number}")
+    return number
 
 
 def _rate(rate: Any) -> float:
@@ -209,10 +222,17 @@ def flatten_forward(x: ArrayLike) -> Floats:
 def flatten_backward(dy: ArrayLike, shape: tuple[int, ...]) -> Floats:
     """dy in the `shape` of x."""
     gradient = _floats(dy, "dy", 2)
+    sizes = _sizes(shape)
+    if math.prod(sizes) != gradient.size:
+        raise ShapeError(f"shape: expected {gradient.size} numbers, got {sizes}")
+    return gradient.reshape(sizes)
+
+
+def _sizes(shape: Any) -> tuple[int, ...]:
     try:
-        return gradient.reshape(shape)
-    except (TypeError, ValueError):
-        raise ShapeError(f"shape: expected {gradient.size} numbers, got {shape}") from None
+        return tuple(integer(size, "shape", least=0) for size in shape)
+    except TypeError:
+        raise ArgumentError(f"shape: expected a tuple of integers, got {shape!r}") from None
 
 
 def softmax_cross_entropy_forward(
@@ -285,5 +305,5 @@ def _loss_arguments(
     if sample_weight is None:
         weights = np.ones(n)
     else:
-        weights = np.require(sample_weight, np.float64, ["C_CONTIGUOUS", "ALIGNED"])
+        weights = _floats(sample_weight, "sample_weight", 1).astype(np.float64)
     return values, targets, weights

@@ -399,6 +399,7 @@ class CNN:
     def save(self, path: PathLike, *, metadata: Mapping[str, str] | None = None) -> None:
         """Write weights, layers, classes and history to a safetensors file, atomically.
 
+        The same training gives the same bytes (so the seconds of the history are left out).
         `metadata` are texts of your own; `load` gives them back as `metadata_`.
         """
         self._require_fitted()
@@ -407,8 +408,9 @@ class CNN:
             name: params[start : start + int(np.prod(shape))].reshape(shape)
             for name, start, shape in _places(self._layers, self._network)
         }
-        for name, values in getattr(self, "history", {}).items():
-            tensors[f"history.{name}"] = values
+        for name, values in self.history.items():
+            if name != "seconds":  # the same training must give the same file
+                tensors[f"history.{name}"] = values
         config = {
             "format": _FORMAT,
             "version": _FORMAT_VERSION,

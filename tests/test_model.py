@@ -269,6 +269,9 @@ def test_save_and_load(digits, fitted, tmp_path):
     assert np.array_equal(loaded.history["val_loss"], fitted.history["val_loss"])
     fitted.save(tmp_path / "again.safetensors", metadata={"trained on": "digits <&>"})
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+    twin = am.CNN(layers=SMALL, epochs=4, validation_split=0.2, patience=2, threads=1)
+    twin.fit(*digits[0]).save(tmp_path / "twin", metadata={"trained on": "digits <&>"})
+    assert (tmp_path / "twin").read_bytes() == path.read_bytes()
     loaded.fit(*digits[0], epochs=1)  # the settings are there too
 
 

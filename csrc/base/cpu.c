@@ -7,12 +7,16 @@
 am_cpu
 am_cpu_decode(const am_cpuid *raw)
 {
-    am_cpu cpu = {0, 0};
+    am_cpu cpu = {0};
     const uint32_t need1 = 1u << 12 | 1u << 27 | 1u << 28;
     const uint32_t need7 = 1u << 3 | 1u << 5 | 1u << 8;
-    const uint64_t ymm_state = 6; /* SSE and AVX registers are saved on a task switch */
+    const uint32_t need7_512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
+    const uint64_t ymm_state = 0x06; /* SSE and AVX registers are saved on a task switch */
+    const uint64_t zmm_state = 0xe6; /* and mask registers and both parts of the large ones */
     cpu.avx2_fma = raw->max_leaf >= 7 && (raw->leaf1_ecx & need1) == need1 &&
                    (raw->leaf7_ebx & need7) == need7 && (raw->xcr0 & ymm_state) == ymm_state;
+    cpu.avx512 = cpu.avx2_fma && (raw->leaf7_ebx & need7_512) == need7_512 &&
+                 (raw->xcr0 & zmm_state) == zmm_state;
     return cpu;
 }
 
@@ -40,8 +44,8 @@ am_cpu_detect(void)
     }
     return am_cpu_decode(&raw);
 #elif defined(__aarch64__)
-    return (am_cpu){0, 1};
+    return (am_cpu){.neon = 1};
 #else
-    return (am_cpu){0, 0};
+    return (am_cpu){0};
 #endif
 }

@@ -30,11 +30,9 @@ typedef struct am_idx {
 /* Reads the header; bytes after it are neither looked at nor counted. AM_ERR_FORMAT on anything
  * else than a complete and possible header. Sizes of 0 are possible, but the other sizes must
  * not overflow either: an array of such a shape could not be made. */
-am_status
-am_idx_header(const uint8_t *bytes, int64_t size, am_idx *out, am_error *err);
+am_status am_idx_header(const uint8_t *bytes, int64_t size, am_idx *out, am_error *err);
 
 /* The same, and the items must fill the rest of the buffer exactly. */
-am_status
-am_idx_parse(const uint8_t *bytes, int64_t size, am_idx *out, am_error *err);
+am_status am_idx_parse(const uint8_t *bytes, int64_t size, am_idx *out, am_error *err);
 
 #endif

@@ -6,8 +6,9 @@
 #include "../base/cpu.h"
 
 extern const am_kernels am_kernels_baseline;
-#if defined(AM_HAVE_AVX2)
+#if defined(AM_HAVE_X86_VARIANTS)
 extern const am_kernels am_kernels_avx2, am_kernels_avx2_strict;
+extern const am_kernels am_kernels_avx512, am_kernels_avx512_strict;
 #endif
 #if defined(__aarch64__)
 extern const am_kernels am_kernels_neon;
@@ -28,8 +29,9 @@ list_variants(variant list[MAX_VARIANTS])
     am_cpu cpu = am_cpu_detect();
     int n = 0;
     list[n++] = (variant){"baseline", &am_kernels_baseline, &am_kernels_baseline, 1};
-#if defined(AM_HAVE_AVX2)
+#if defined(AM_HAVE_X86_VARIANTS)
     list[n++] = (variant){"avx2", &am_kernels_avx2, &am_kernels_avx2_strict, cpu.avx2_fma};
+    list[n++] = (variant){"avx512", &am_kernels_avx512, &am_kernels_avx512_strict, cpu.avx512};
 #endif
 #if defined(__aarch64__)
     list[n++] = (variant){"neon", &am_kernels_neon, &am_kernels_baseline, cpu.neon};

@@ -37,18 +37,19 @@ typedef struct am_pool_shape {
 typedef struct am_kernels {
     const char *isa;
     void (*gemm)(const am_gemm *g);
-    void (*relu)(float *y, const float *x, int64_t n);                   /* y = max(x, 0) */
+    void (*relu)(float *y, const float *x, int64_t n); /* y = max(x, 0) */
     void (*relu_gradient)(float *dx, const float *dy, const float *y, int64_t n);
     void (*maxpool)(float *y, uint8_t *argmax, const float *x, const am_pool_shape *shape);
     void (*maxpool_gradient)(float *dx, const float *dy, const uint8_t *argmax,
                              const am_pool_shape *shape);
     /* y = mask ? scale * x : 0 */
     void (*mask)(float *y, const float *x, const uint8_t *mask, float scale, int64_t n);
-    void (*add)(float *sum, const float *x, int64_t n);                   /* sum += x */
-    void (*scale_u8)(float *y, const uint8_t *x, int64_t n);              /* y = x / 255 */
+    void (*add)(float *sum, const float *x, int64_t n);      /* sum += x */
+    void (*scale_u8)(float *y, const uint8_t *x, int64_t n); /* y = x / 255 */
     /* Optimizer steps on n weights; `v` and `m` are the running moments. */
     void (*sgd)(float *w, const float *g, float *v, int64_t n, float rate, float momentum);
-    void (*rmsprop)(float *w, const float *g, float *v, int64_t n, float rate, float rho, float eps);
+    void (*rmsprop)(float *w, const float *g, float *v, int64_t n, float rate, float rho,
+                    float eps);
     void (*adam)(float *w, const float *g, float *m, float *v, int64_t n, float rate, float beta1,
                  float beta2, float correction, float eps);
 } am_kernels;

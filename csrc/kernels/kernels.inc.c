@@ -9,20 +9,23 @@
 #include "kernels.h"
 #include "simd.h"
 
-#define TILE_ROWS 6
-#define WIDTH (2 * AM_LANES) /* columns that a tile holds in registers */
+/* A tile of outputs in registers: enough independent sums to hide the latency of a multiply-add,
+ * and few enough for the registers. */
+#define VECS (AM_LANES < AM_PANEL ? 2 : 1)
+#define WIDTH (VECS * AM_LANES)
+#define TILE_ROWS (12 / VECS)
 
-/* `rows` x WIDTH outputs in registers. `rows`, `row_is_1` and `step_is_1` are constants where this
- * is inlined, so the loops over them unroll and the address arithmetic folds. */
+/* `rows` x WIDTH outputs. `rows` and `row_is_1` are constants where this is inlined, so the loops
+ * over them unroll and the address arithmetic folds. */
 AM_INLINE void
 gemm_tile(const am_gemm *g, const float *a, const float *b, float *c, const float *bias,
           const int rows, const int row_is_1)
 {
     const int64_t row = row_is_1 ? 1 : g->row;
     const int64_t step = row_is_1 ? g->step : 1;
-    vec sum[TILE_ROWS][2];
+    vec sum[TILE_ROWS][VECS];
     for (int r = 0; r < rows; r++) {
-        for (int j = 0; j < 2; j++) {
+        for (int j = 0; j < VECS; j++) {
             if (bias != NULL) {
                 sum[r][j] = vec_load(bias + j * AM_LANES);
             }
@@ -38,51 +41,53 @@ gemm_tile(const am_gemm *g, const float *a, const float *b, float *c, const floa
         const float *p = a + s * g->segment;
 #pragma GCC unroll 2
         for (int64_t k = 0; k < g->steps; k++) {
-            const vec b0 = vec_load(b), b1 = vec_load(b + AM_LANES);
+            vec w[VECS];
+            for (int j = 0; j < VECS; j++) {
+                w[j] = vec_load(b + j * AM_LANES);
+            }
             b += AM_PANEL;
-#pragma GCC unroll 6
+#pragma GCC unroll 12
             for (int r = 0; r < rows; r++) {
                 const vec x = vec_splat(p[r * row]);
-                sum[r][0] = AM_FMA(x, b0, sum[r][0]);
-                sum[r][1] = AM_FMA(x, b1, sum[r][1]);
+                for (int j = 0; j < VECS; j++) {
+                    sum[r][j] = AM_FMA(x, w[j], sum[r][j]);
+                }
             }
             p += step;
         }
     }
     for (int r = 0; r < rows; r++) {
-        vec_store(c + r * g->c_row, sum[r][0]);
-        vec_store(c + r * g->c_row + AM_LANES, sum[r][1]);
+        for (int j = 0; j < VECS; j++) {
+            vec_store(c + r * g->c_row + j * AM_LANES, sum[r][j]);
+        }
     }
 }
 
+/* All rows, in as few tiles as possible, all of nearly the same height: a low one would leave the
+ * multipliers waiting. */
 AM_INLINE void
 gemm_rows(const am_gemm *g, const float *b, float *c, const float *bias, const int row_is_1)
 {
     const int64_t row = row_is_1 ? 1 : g->row;
-    int64_t r = 0;
-    for (; r + TILE_ROWS <= g->rows; r += TILE_ROWS) {
-        gemm_tile(g, g->a + r * row, b, c + r * g->c_row, bias, TILE_ROWS, row_is_1);
-    }
-    const float *a = g->a + r * row;
-    c += r * g->c_row;
-    switch (g->rows - r) {
-        case 1:
-            gemm_tile(g, a, b, c, bias, 1, row_is_1);
-            break;
-        case 2:
-            gemm_tile(g, a, b, c, bias, 2, row_is_1);
-            break;
-        case 3:
-            gemm_tile(g, a, b, c, bias, 3, row_is_1);
-            break;
-        case 4:
-            gemm_tile(g, a, b, c, bias, 4, row_is_1);
-            break;
-        case 5:
-            gemm_tile(g, a, b, c, bias, 5, row_is_1);
-            break;
-        default:
-            break;
+    const float *a = g->a;
+    int64_t left = g->rows;
+    for (int64_t tiles = am_ceil_div(left, TILE_ROWS); tiles > 0; tiles--) {
+        const int64_t rows = am_ceil_div(left, tiles);
+        switch (rows) {
+#define TILE(n)                                   \
+    case n:                                       \
+        gemm_tile(g, a, b, c, bias, n, row_is_1); \
+        break;
+            TILE(1)
+            TILE(2) TILE(3) TILE(4) TILE(5) TILE(6)
+#if AM_LANES == AM_PANEL
+                TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
+#endif
+#undef TILE
+        }
+        a += rows * row;
+        c += rows * g->c_row;
+        left -= rows;
     }
 }
 

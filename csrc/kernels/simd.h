@@ -22,7 +22,9 @@ typedef uint8_t vecb_any __attribute__((vector_size(AM_LANES), aligned(1), may_a
 AM_INLINE vec
 AM_FMA(vec a, vec b, vec c)
 {
-#if AM_FUSED && defined(__FMA__)
+#if AM_FUSED && defined(__AVX512F__)
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif AM_FUSED && defined(__FMA__)
     return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #elif AM_FUSED && defined(__aarch64__)
     return (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
@@ -46,7 +48,7 @@ vec_store(float *p, vec v)
 AM_INLINE vec
 vec_splat(float x)
 {
-    return (vec){0} + x;
+    return x - (vec){0}; /* folds to a broadcast; {0} + x would not, because of -0 */
 }
 
 /* mask ? a : b, per lane; mask lanes are 0 or -1 */

@@ -182,7 +182,8 @@ am_dense_forward_batch(float *y, const float *x, const float *w, const float *b,
     AM_TRY(am_arena_reserve(&arena, err));
     job.packed = am_carve(&arena, am_packed_size(d, f), sizeof(float));
     am_pack_rows(job.packed, w, d, f, f, 0, d);
-    am_status status = am_parallel_for(am_ceil_div(n, ROWS), threads, dense_forward_chunk, &job, err);
+    am_status status =
+        am_parallel_for(am_ceil_div(n, ROWS), threads, dense_forward_chunk, &job, err);
     am_arena_free(&arena);
     return status;
 }

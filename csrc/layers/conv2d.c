@@ -1,6 +1,7 @@
 /* Convolution as neural networks mean it (no flip of the window), stride 1:
  *
- *     y[oy][ox][o] = b[o] + sum over kh, kw, i of x[oy + kh - pad][ox + kw - pad][i] w[kh][kw][i][o]
+ *     y[oy][ox][o] = b[o] + sum over kh, kw, i of x[oy + kh - pad][ox + kw - pad][i]
+ * w[kh][kw][i][o]
  *
  * For a fixed kh the window of an output pixel is one contiguous run of size * c floats, so a row
  * of outputs is a matrix product whose reduction has `size` segments. Padding on the left and
@@ -179,8 +180,8 @@ void
 am_conv2d_backward_data(float *dx, const float *dy, const float *packed_back, const am_conv2d *s,
                         float *scratch)
 {
-    /* forward: y[oy] += x[oy + kh - pad] w[kh], so dx[iy] += dy[iy - kh + pad] w[kh]: window sums of dy
-     * with the turned window, under size - 1 - pad zeros. */
+    /* forward: y[oy] += x[oy + kh - pad] w[kh], so dx[iy] += dy[iy - kh + pad] w[kh]: window sums
+     * of dy with the turned window, under size - 1 - pad zeros. */
     const int64_t pad = back_pad(s);
     correlation t = {
         .x = pad_rows(scratch, dy, s->out_h, s->out_w, s->f, pad),
@@ -200,8 +201,8 @@ am_conv2d_backward_data(float *dx, const float *dy, const float *packed_back, co
 }
 
 void
-am_conv2d_backward_weights(float *dw, float *db, const float *dy, const float *x, const am_conv2d *s,
-                           float *scratch)
+am_conv2d_backward_weights(float *dw, float *db, const float *dy, const float *x,
+                           const am_conv2d *s, float *scratch)
 {
     /* forward: y[oy][ox][o] += x[oy + kh - pad][ox + kw - pad][i] w[kh][kw][i][o], so
      * dw[kh][kw][i][o] += x[oy + kh - pad][ox + kw - pad][i] dy[oy][ox][o]: for each kh a product
@@ -215,7 +216,8 @@ am_conv2d_backward_weights(float *dw, float *db, const float *dy, const float *x
     am_pack_rows(packed, dy, pixels, s->f, s->f, 0, pixels);
     for (int64_t o = 0; o < s->f; o += AM_PANEL) {
         for (int64_t kh = 0; kh < s->size; kh++) {
-            const int64_t first = kh < s->pad ? s->pad - kh : 0; /* output rows with an x below kh */
+            const int64_t first =
+                kh < s->pad ? s->pad - kh : 0; /* output rows with an x below kh */
             const int64_t last = am_min_i64(s->out_h, s->h - kh + s->pad);
             if (last <= first) {
                 continue;

@@ -6,8 +6,8 @@
 #define BLOCK 320
 
 void
-am_dense_forward(float *y, const float *x, const float *packed, const float *b, int64_t n, int64_t d,
-                 int64_t f)
+am_dense_forward(float *y, const float *x, const float *packed, const float *b, int64_t n,
+                 int64_t d, int64_t f)
 {
     const am_kernels *kernels = am_get_kernels();
     for (int64_t i = 0; i < d; i += BLOCK) {

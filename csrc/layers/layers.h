@@ -1,9 +1,9 @@
 /* Layers: a forward and a backward pass each, on plain arrays.
  *
- * Shapes in comments: n images, h x w pixels, c channels (NHWC), f filters or units, k window size or
- * number of classes. Weights are stored as HWIO, in "panels" (pack.h) where a product reads them. The
- * functions of one image or one row know nothing of batches or threads. Gradients of weights
- * accumulate, gradients of data overwrite. */
+ * Shapes in comments: n images, h x w pixels, c channels (NHWC), f filters or units, k window size
+ * or number of classes. Weights are stored as HWIO, in "panels" (pack.h) where a product reads
+ * them. The functions of one image or one row know nothing of batches or threads. Gradients of
+ * weights accumulate, gradients of data overwrite. */
 #ifndef AMBIG_LAYERS_LAYERS_H
 #define AMBIG_LAYERS_LAYERS_H
 
@@ -15,16 +15,17 @@
 #define AM_MAX_WINDOW 4095
 
 typedef struct am_conv2d {
-    int64_t h, w, c;      /* input */
-    int64_t f, size, pad; /* filters, window, zeros on each side: 0 "valid", (size - 1) / 2 "same" */
+    int64_t h, w, c; /* input */
+    int64_t f, size,
+        pad; /* filters, window, zeros on each side: 0 "valid", (size - 1) / 2 "same" */
     int64_t out_h, out_w;
 } am_conv2d;
 
 am_status am_conv2d_init(am_conv2d *s, int64_t h, int64_t w, int64_t c, int64_t f, int64_t size,
                          int same, am_error *err);
-int64_t am_conv2d_scratch(const am_conv2d *s);      /* floats that forward and backward need */
-int64_t am_conv2d_packed(const am_conv2d *s);       /* floats of the packed weights */
-int64_t am_conv2d_packed_back(const am_conv2d *s);  /* and of those that backward_data reads */
+int64_t am_conv2d_scratch(const am_conv2d *s);     /* floats that forward and backward need */
+int64_t am_conv2d_packed(const am_conv2d *s);      /* floats of the packed weights */
+int64_t am_conv2d_packed_back(const am_conv2d *s); /* and of those that backward_data reads */
 void am_conv2d_pack(float *packed, const float *w, const am_conv2d *s);
 void am_conv2d_pack_back(float *packed, const float *w, const am_conv2d *s);
 

@@ -17,13 +17,13 @@ am_packed_size(int64_t rows, int64_t cols)
     return rows * am_panels(cols) * AM_PANEL;
 }
 
-/* Rows first..last of B, given as b[row * ld + col] for row 0 = first, into the panels of a matrix of
- * `rows` rows. */
+/* Rows first..last of B, given as b[row * ld + col] for row 0 = first, into the panels of a matrix
+ * of `rows` rows. */
 void am_pack_rows(float *packed, const float *b, int64_t rows, int64_t cols, int64_t ld,
                   int64_t first, int64_t last);
 
-/* The transpose: B (cols of a, rows of a) from a[row * ld + col]; only the columns first..last of B, that
- * is rows of a. `first` is a multiple of AM_PANEL. */
+/* The transpose: B (cols of a, rows of a) from a[row * ld + col]; only the columns first..last of
+ * B, that is rows of a. `first` is a multiple of AM_PANEL. */
 void am_pack_transposed(float *packed, const float *a, int64_t cols, int64_t ld, int64_t first,
                         int64_t last);
 

@@ -36,8 +36,8 @@ drop(const am_workspace *ws, const am_layer *layer, int position, float *y, int6
         return;
     }
     keep += i * layer->out_size;
-    am_dropout_mask(keep, layer->out_size, layer->spec.rate, ws->seed, ws->step,
-                    (uint32_t)position, (uint32_t)(ws->first_slot + i));
+    am_dropout_mask(keep, layer->out_size, layer->spec.rate, ws->seed, ws->step, (uint32_t)position,
+                    (uint32_t)(ws->first_slot + i));
     am_dropout_apply(y, y, keep, layer->spec.rate, layer->out_size);
 }
 
@@ -99,7 +99,8 @@ typedef struct forward_job {
     am_workspace *slots;
 } forward_job;
 
-/* Before the first dense layer one image at a time is kept; its input and what follows hold a chunk. */
+/* Before the first dense layer one image at a time is kept; its input and what follows hold a
+ * chunk. */
 static void
 plan_slot(am_arena *arena, const forward_job *job, am_workspace *ws)
 {
@@ -108,8 +109,8 @@ plan_slot(am_arena *arena, const forward_job *job, am_workspace *ws)
         net->first_dense < job->last ? net->layers[net->first_dense].value_in : AM_MAX_LAYERS;
     for (int v = 0; v < net->n_values; v++) {
         const int keeps_chunk = v >= dense_in;
-        ws->value[v] = am_carve(arena, net->value_size[v] * (keeps_chunk ? job->rows : 1),
-                                sizeof(float));
+        ws->value[v] =
+            am_carve(arena, net->value_size[v] * (keeps_chunk ? job->rows : 1), sizeof(float));
         ws->value_stride[v] = keeps_chunk ? net->value_size[v] : 0;
     }
     for (int l = 0; l < net->n_layers; l++) {

@@ -1,8 +1,8 @@
 /* A network: a sequence of layers over images of one size, its parameters, and one pass through it.
  *
  * Layers before the first dense one work image by image, so that an image's activations stay in
- * the cache from layer to layer; dense layers work on a chunk of images at once. Layers that can work
- * in place (ReLU, dropout, flatten) share the value of the layer before them: value 0 is the
+ * the cache from layer to layer; dense layers work on a chunk of images at once. Layers that can
+ * work in place (ReLU, dropout, flatten) share the value of the layer before them: value 0 is the
  * image, and each conv, max-pool and dense layer makes a new one. */
 #ifndef AMBIG_NET_NET_H
 #define AMBIG_NET_NET_H
@@ -37,9 +37,9 @@ typedef struct am_layer {
     int64_t in_h, in_w, in_c, out_h, out_w, out_c;
     int64_t in_size, out_size; /* floats of one image */
     int value_in, value_out;
-    int64_t w, w_size, b, b_size;    /* place in the parameters */
-    int64_t packed, packed_size;     /* place in the packed weights */
-    int64_t packed_back;             /* place in the packed weights of backward_data */
+    int64_t w, w_size, b, b_size; /* place in the parameters */
+    int64_t packed, packed_size;  /* place in the packed weights */
+    int64_t packed_back;          /* place in the packed weights of backward_data */
     am_conv2d conv;
 } am_layer;
 

@@ -53,7 +53,8 @@ am_to_double(PyObject *object, const char *name, double *out)
 }
 
 PyArrayObject *
-am_to_array(PyObject *module, PyObject *object, const char *name, int typenum, int ndim, int writeable)
+am_to_array(PyObject *module, PyObject *object, const char *name, int typenum, int ndim,
+            int writeable)
 {
     core_state *state = PyModule_GetState(module);
     PyArray_Descr *expected = PyArray_DescrFromType(typenum);
@@ -70,8 +71,8 @@ am_to_array(PyObject *module, PyObject *object, const char *name, int typenum, i
                      (PyObject *)PyArray_DESCR((PyArrayObject *)object));
     }
     else if (ndim >= 0 && PyArray_NDIM((PyArrayObject *)object) != ndim) {
-        PyErr_Format(state->exceptions[AM_ERR_SHAPE], "%s: expected %d dimensions, got %d", name, ndim,
-                     PyArray_NDIM((PyArrayObject *)object));
+        PyErr_Format(state->exceptions[AM_ERR_SHAPE], "%s: expected %d dimensions, got %d", name,
+                     ndim, PyArray_NDIM((PyArrayObject *)object));
     }
     else if (!PyArray_CHKFLAGS((PyArrayObject *)object,
                                writeable ? NPY_ARRAY_CARRAY : NPY_ARRAY_CARRAY_RO) ||

@@ -14,12 +14,12 @@ int am_to_double(PyObject *object, const char *name, double *out);
 /* Borrowed view of an array argument that the core may read (or, with `writeable`, write):
  * C-contiguous, aligned, native byte order, of type `typenum` and rank `ndim` (-1: any). Raises
  * and returns NULL otherwise; the message names the argument. */
-PyArrayObject *am_to_array(PyObject *module, PyObject *object, const char *name, int typenum, int ndim,
-                           int writeable);
+PyArrayObject *am_to_array(PyObject *module, PyObject *object, const char *name, int typenum,
+                           int ndim, int writeable);
 
 /* The same, but None gives *out = NULL. Returns 0 on success, -1 with an exception set. */
-int am_to_optional_array(PyObject *module, PyObject *object, const char *name, int typenum, int ndim,
-                         PyArrayObject **out);
+int am_to_optional_array(PyObject *module, PyObject *object, const char *name, int typenum,
+                         int ndim, PyArrayObject **out);
 
 /* A new C-contiguous array, uninitialised. */
 PyObject *am_new_array(int ndim, const npy_intp *shape, int typenum);
@@ -29,15 +29,17 @@ PyObject *am_new_array(int ndim, const npy_intp *shape, int typenum);
 PyObject *am_raise(PyObject *module, am_status status, const am_error *error);
 
 /* A poll for am_control: at most every 50 ms it takes the GIL, runs signal handlers and calls
- * `callback` (or nothing, when NULL) with no arguments. Stops on an exception, which stays set. Fill it
- * while holding the GIL, use it while the GIL is released through am_poll_begin/am_poll_end. */
+ * `callback` (or nothing, when NULL) with no arguments. Stops on an exception, which stays set.
+ * Fill it while holding the GIL, use it while the GIL is released through
+ * am_poll_begin/am_poll_end. */
 typedef struct am_py_poll {
     PyObject *callback; /* borrowed */
     PyThreadState *thread;
     double next; /* monotonic seconds */
 } am_py_poll;
 
-void am_poll_begin(am_py_poll *poll, PyObject *callback, am_control *control); /* releases the GIL */
-void am_poll_end(am_py_poll *poll);                                            /* takes it again */
+void am_poll_begin(am_py_poll *poll, PyObject *callback,
+                   am_control *control); /* releases the GIL */
+void am_poll_end(am_py_poll *poll);      /* takes it again */
 
 #endif

@@ -9,11 +9,12 @@ static const struct {
     am_status status;
     const char *name;
 } exception_names[] = {
-    {AM_ERR_VALUE, "ArgumentError"}, {AM_ERR_SHAPE, "ShapeError"}, {AM_ERR_FORMAT, "DataError"},
+    {AM_ERR_VALUE, "ArgumentError"},     {AM_ERR_SHAPE, "ShapeError"}, {AM_ERR_FORMAT, "DataError"},
     {AM_ERR_MEMORY, "OutOfMemoryError"}, {AM_ERR_BUSY, "BusyError"},
 };
 
-/* The exceptions are Python classes, so that they document themselves; the core maps codes to them. */
+/* The exceptions are Python classes, so that they document themselves; the core maps codes to them.
+ */
 static int
 load_exceptions(core_state *state)
 {

@@ -46,8 +46,8 @@ static PyObject *
 py_cpu_features(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
     am_cpu cpu = am_cpu_detect();
-    return Py_BuildValue("{s:O,s:O}", "avx2_fma", cpu.avx2_fma ? Py_True : Py_False, "neon",
-                         cpu.neon ? Py_True : Py_False);
+    return Py_BuildValue("{s:O,s:O,s:O}", "avx2_fma", cpu.avx2_fma ? Py_True : Py_False, "avx512",
+                         cpu.avx512 ? Py_True : Py_False, "neon", cpu.neon ? Py_True : Py_False);
 }
 
 static PyObject *

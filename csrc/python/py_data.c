@@ -23,10 +23,7 @@ idx_result(const am_idx *idx)
 }
 
 static PyObject *
-read_idx(PyObject *module,
-         const char *function,
-         PyObject *const *args,
-         Py_ssize_t nargs,
+read_idx(PyObject *module, const char *function, PyObject *const *args, Py_ssize_t nargs,
          idx_reader reader)
 {
     if (am_arity(function, nargs, 1) < 0) {

@@ -81,9 +81,8 @@ conv_shape(PyObject *module, PyArrayObject *x, PyArrayObject *w, PyObject *same,
         return -1;
     }
     am_error error;
-    am_status status =
-        am_conv2d_init(s, PyArray_DIM(x, 1), PyArray_DIM(x, 2), PyArray_DIM(x, 3),
-                       PyArray_DIM(w, 3), PyArray_DIM(w, 0), is_same, &error);
+    am_status status = am_conv2d_init(s, PyArray_DIM(x, 1), PyArray_DIM(x, 2), PyArray_DIM(x, 3),
+                                      PyArray_DIM(w, 3), PyArray_DIM(w, 0), is_same, &error);
     if (status != AM_OK) {
         am_raise(module, status, &error);
         return -1;
@@ -450,11 +449,9 @@ softmax(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return status == AM_OK ? p : fail(module, status, &error, 1, &p);
 }
 
-#define FUNCTION(name, signature, doc)                                                  \
-    {                                                                                   \
-        #name, (PyCFunction)(void (*)(void))name, METH_FASTCALL,                        \
-            #name "($module, " signature ", /)\n--\n\n" doc                             \
-    }
+#define FUNCTION(name, signature, doc)                        \
+    {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, \
+     #name "($module, " signature ", /)\n--\n\n" doc}
 
 PyMethodDef am_layer_methods[] = {
     FUNCTION(conv2d_forward, "x, w, b, same, threads", "y (n, oh, ow, f)"),

@@ -1,14 +1,13 @@
 /* The type Network: a network and, while it trains, its trainer.
  *
- * One call at a time may change it; any number may read it. `users` counts readers and is -1 while a
- * call changes it. */
+ * One call at a time may change it; any number may read it. `users` counts readers and is -1 while
+ * a call changes it. */
 #include "convert.h"
 
 #include <stdatomic.h>
 
 typedef struct network {
-    PyObject_HEAD
-    am_net *net;
+    PyObject_HEAD am_net *net;
     am_trainer *trainer; /* NULL when not training */
     atomic_int users;
 } network;
@@ -78,8 +77,8 @@ to_specs(PyObject *sequence, am_layer_spec *specs, int *n)
         long long units, size;
         int kind;
         am_layer_spec *spec = &specs[i];
-        const int parsed = PyTuple_Check(item) && PyArg_ParseTuple(item, "iLLid", &kind, &units, &size,
-                                                                   &spec->same, &spec->rate);
+        const int parsed = PyTuple_Check(item) && PyArg_ParseTuple(item, "iLLid", &kind, &units,
+                                                                   &size, &spec->same, &spec->rate);
         Py_DECREF(item);
         if (!parsed) {
             if (!PyErr_Occurred()) {
@@ -105,7 +104,8 @@ network_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     am_layer_spec specs[AM_MAX_LAYERS];
     int n;
-    if (!PyArg_ParseTuple(args, "OLLL", &sequence, &h, &w, &c) || to_specs(sequence, specs, &n) < 0) {
+    if (!PyArg_ParseTuple(args, "OLLL", &sequence, &h, &w, &c) ||
+        to_specs(sequence, specs, &n) < 0) {
         return NULL;
     }
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
@@ -146,9 +146,9 @@ network_layers(network *self, PyObject *unused)
     PyObject *list = PyList_New(0);
     for (int i = 0; list != NULL && i < self->net->n_layers; i++) {
         const am_layer *l = &self->net->layers[i];
-        PyObject *item = Py_BuildValue(
-            "(iLLLLL)", (int)l->spec.kind, (long long)l->out_h, (long long)l->out_w,
-            (long long)l->out_c, (long long)l->w_size, (long long)l->b_size);
+        PyObject *item =
+            Py_BuildValue("(iLLLLL)", (int)l->spec.kind, (long long)l->out_h, (long long)l->out_w,
+                          (long long)l->out_c, (long long)l->w_size, (long long)l->b_size);
         if (item == NULL || PyList_Append(list, item) < 0) {
             Py_CLEAR(list);
         }
@@ -319,8 +319,7 @@ to_examples(network *self, PyObject *tuple, am_examples *examples)
         (a_soft != NULL && (PyArray_DIM(a_soft, 0) != n ||
                             PyArray_DIM(a_soft, 1) != net->layers[net->n_layers - 1].out_size))) {
         PyErr_Format(state->exceptions[AM_ERR_SHAPE],
-                     "expected one label and one weight for each of the %zd images",
-                     (Py_ssize_t)n);
+                     "expected one label and one weight for each of the %zd images", (Py_ssize_t)n);
         return -1;
     }
     examples->labels = a_labels == NULL ? NULL : PyArray_DATA(a_labels);
@@ -332,7 +331,8 @@ to_examples(network *self, PyObject *tuple, am_examples *examples)
 }
 
 /* train_epoch(train, held | None, callback): examples as above; callback() runs about 20 times a
- * second. Returns (epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, improved, stop). */
+ * second. Returns (epoch, loss, accuracy, val_loss, val_accuracy, learning_rate, improved, stop).
+ */
 static PyObject *
 network_train_epoch(network *self, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -433,8 +433,7 @@ static PyType_Spec network_spec = {
 int
 am_add_network_type(PyObject *module, core_state *state)
 {
-    state->network_type =
-        (PyTypeObject *)PyType_FromModuleAndSpec(module, &network_spec, NULL);
+    state->network_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &network_spec, NULL);
     if (state->network_type == NULL) {
         return -1;
     }
@@ -459,13 +458,13 @@ stratified_split(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     PyObject *result = NULL;
     if (train != NULL && held != NULL) {
         am_error error;
-        am_status status = am_stratified_split(
-            PyArray_DATA(labels), n, classes, fraction, (uint64_t)seed,
-            PyArray_DATA((PyArrayObject *)train), &n_train,
-            PyArray_DATA((PyArrayObject *)held), &n_held, &error);
-        result = status == AM_OK ? Py_BuildValue("(OOLL)", train, held, (long long)n_train,
-                                                 (long long)n_held)
-                                 : am_raise(module, status, &error);
+        am_status status =
+            am_stratified_split(PyArray_DATA(labels), n, classes, fraction, (uint64_t)seed,
+                                PyArray_DATA((PyArrayObject *)train), &n_train,
+                                PyArray_DATA((PyArrayObject *)held), &n_held, &error);
+        result = status == AM_OK
+                     ? Py_BuildValue("(OOLL)", train, held, (long long)n_train, (long long)n_held)
+                     : am_raise(module, status, &error);
     }
     Py_XDECREF(train);
     Py_XDECREF(held);

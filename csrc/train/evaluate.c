@@ -35,8 +35,8 @@ am_evaluate(const am_net *net, const am_examples *examples, am_loss loss, int th
     AM_TRY(am_alloc((void **)&logits, examples->n * k, sizeof *logits, err));
     am_status status = am_alloc((void **)&row, 2 * k, sizeof *row, err);
     if (status == AM_OK) {
-        status = am_net_forward(net, &examples->images, examples->index, examples->n,
-                                net->n_layers, threads, control, logits, err);
+        status = am_net_forward(net, &examples->images, examples->index, examples->n, net->n_layers,
+                                threads, control, logits, err);
     }
     if (status == AM_OK) {
         double sum = 0.0;

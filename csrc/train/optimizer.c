@@ -18,8 +18,7 @@ am_optimizer_apply(const am_optimizer_state *state, const am_train_config *confi
             kernels->sgd(w, g, v, n, (float)rate, (float)config->momentum);
             break;
         case AM_RMSPROP:
-            kernels->rmsprop(w, g, v, n, (float)rate, (float)config->decay,
-                             (float)config->epsilon);
+            kernels->rmsprop(w, g, v, n, (float)rate, (float)config->decay, (float)config->epsilon);
             break;
         case AM_ADAM:
             kernels->adam(w, g, state->m + first, v, n, (float)(rate / (1.0 - state->power1)),

@@ -5,8 +5,8 @@
 
 am_status
 am_stratified_split(const int32_t *labels, int64_t n, int64_t classes, double fraction,
-                    uint64_t seed, int64_t *train, int64_t *n_train, int64_t *held,
-                    int64_t *n_held, am_error *err)
+                    uint64_t seed, int64_t *train, int64_t *n_train, int64_t *held, int64_t *n_held,
+                    am_error *err)
 {
     if (!(fraction >= 0 && fraction < 1)) {
         return am_fail(err, AM_ERR_VALUE,

@@ -4,7 +4,8 @@
 
 #include "../layers/pack.h"
 
-#define BLOCK_ROWS 48 /* of a dense layer's weights: a multiple of AM_PANEL and of the gemm's rows */
+#define BLOCK_ROWS \
+    48 /* of a dense layer's weights: a multiple of AM_PANEL and of the gemm's rows */
 
 static int
 is_kind(const am_net *net, int l, am_layer_kind kind)
@@ -138,8 +139,7 @@ am_step_prepare(am_step *step)
         }
         else if (is_kind(net, l, AM_DENSE)) {
             for (int64_t i = 0; i < layer->in_size; i += BLOCK_ROWS) {
-                *block++ =
-                    (am_update_block){l, i, am_min_i64(i + BLOCK_ROWS, layer->in_size)};
+                *block++ = (am_update_block){l, i, am_min_i64(i + BLOCK_ROWS, layer->in_size)};
             }
             pack_back(step, layer, 0, layer->in_size);
         }
@@ -195,8 +195,8 @@ backward_rows(const step_job *job, am_slot *slot, int64_t start, int64_t rows)
                          start + rows);
             if (l > net->first_trainable) {
                 am_dense_backward_data(slot->grad[layer->value_in], dy,
-                                       step->packed_back + layer->packed_back, rows,
-                                       layer->in_size, layer->out_size);
+                                       step->packed_back + layer->packed_back, rows, layer->in_size,
+                                       layer->out_size);
             }
         }
         else if (layer->spec.kind == AM_RELU) {
@@ -232,8 +232,7 @@ backward_image(const am_step *step, am_slot *slot, float *conv_grads, int64_t i)
         }
         else if (layer->spec.kind == AM_MAXPOOL2D) {
             const am_pool_shape shape = {layer->in_h, layer->in_w, layer->in_c};
-            am_get_kernels()->maxpool_gradient(dx, dy, ws->argmax[l] + i * layer->out_size,
-                                               &shape);
+            am_get_kernels()->maxpool_gradient(dx, dy, ws->argmax[l] + i * layer->out_size, &shape);
         }
         else if (layer->spec.kind == AM_RELU) {
             am_get_kernels()->relu_gradient(dy, dy, y, layer->out_size);

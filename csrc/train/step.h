@@ -1,9 +1,9 @@
 /* One optimization step: the inside of the trainer.
  *
- * Two loops with a barrier between them. The first runs over chunks of the batch: forward, loss, backward;
- * each chunk sums the conv gradients of its own images. The second runs over blocks of
- * parameters: a block collects its gradient from the whole batch, in a fixed order, and updates its weights
- * while that gradient is in the cache. */
+ * Two loops with a barrier between them. The first runs over chunks of the batch: forward, loss,
+ * backward; each chunk sums the conv gradients of its own images. The second runs over blocks of
+ * parameters: a block collects its gradient from the whole batch, in a fixed order, and updates its
+ * weights while that gradient is in the cache. */
 #ifndef AMBIG_TRAIN_STEP_H
 #define AMBIG_TRAIN_STEP_H
 
@@ -18,7 +18,8 @@ typedef struct am_update_block {
 /* What one thread works with. */
 typedef struct am_slot {
     am_workspace ws;
-    float *grad[AM_MAX_LAYERS + 1]; /* gradient of each value: of a chunk, or of the current image */
+    float
+        *grad[AM_MAX_LAYERS + 1]; /* gradient of each value: of a chunk, or of the current image */
     int64_t grad_stride[AM_MAX_LAYERS + 1];
     float *block_gradient;
     float *onehot, *p; /* (k,) */
@@ -32,13 +33,13 @@ typedef struct am_step {
     int64_t conv_params; /* the conv layers' parameters come first */
     int n_blocks;
     am_update_block *blocks;
-    float *packed_back;               /* weights as backward_data reads them */
-    float *conv_grads;                /* (chunks, conv_params) */
+    float *packed_back;                /* weights as backward_data reads them */
+    float *conv_grads;                 /* (chunks, conv_params) */
     float *batch_x[AM_MAX_LAYERS + 1]; /* (batch, size): the values that dense layers read */
-    float *batch_dy[AM_MAX_LAYERS];   /* gradients of dense layers' outputs, packed */
-    double *losses;                   /* (batch,) */
-    uint8_t *right;                   /* (batch,) */
-    am_slot *slots;                   /* (threads,) */
+    float *batch_dy[AM_MAX_LAYERS];    /* gradients of dense layers' outputs, packed */
+    double *losses;                    /* (batch,) */
+    uint8_t *right;                    /* (batch,) */
+    am_slot *slots;                    /* (threads,) */
     am_optimizer_state optimizer;
 } am_step;
 

@@ -22,8 +22,9 @@ typedef struct am_train_config {
 } am_train_config;
 
 /* --- schedule.c --- */
-/* The rate of a step, 0..steps-1. One cycle: by cosine from a tenth of the peak to the peak over the
- * first quarter of the steps, then by cosine to a thousandth (Smith, Topin: Super-convergence, 2018). */
+/* The rate of a step, 0..steps-1. One cycle: by cosine from a tenth of the peak to the peak over
+ * the first quarter of the steps, then by cosine to a thousandth (Smith, Topin: Super-convergence,
+ * 2018). */
 double am_learning_rate(const am_train_config *config, int64_t step, int64_t steps);
 
 /* --- split.c --- */
@@ -35,8 +36,8 @@ am_status am_stratified_split(const int32_t *labels, int64_t n, int64_t classes,
 
 /* --- optimizer.c --- */
 typedef struct am_optimizer_state {
-    float *m, *v;                /* moments, as many as parameters; m only for adam */
-    double power1, power2;       /* beta1^t, beta2^t, as running products */
+    float *m, *v;          /* moments, as many as parameters; m only for adam */
+    double power1, power2; /* beta1^t, beta2^t, as running products */
 } am_optimizer_state;
 
 void am_optimizer_next_step(am_optimizer_state *state, const am_train_config *config);
@@ -67,7 +68,7 @@ am_status am_evaluate(const am_net *net, const am_examples *examples, am_loss lo
 typedef struct am_trainer am_trainer;
 
 typedef struct am_epoch_report {
-    int64_t epoch; /* 1 for the first */
+    int64_t epoch;                 /* 1 for the first */
     double loss, accuracy;         /* over the epoch's own batches, with dropout */
     double val_loss, val_accuracy; /* NaN without validation examples */
     double learning_rate;          /* of the last step */
@@ -80,8 +81,8 @@ typedef struct am_epoch_report {
 am_status am_trainer_create(am_trainer **out, am_net *net, const am_train_config *config,
                             int64_t n_train, int threads, am_error *err);
 void am_trainer_free(am_trainer *trainer);
-/* One pass over the shuffled examples, then validation. When cancelled, the network is that of the last
- * complete step. */
+/* One pass over the shuffled examples, then validation. When cancelled, the network is that of the
+ * last complete step. */
 am_status am_trainer_epoch(am_trainer *trainer, const am_examples *train, const am_examples *held,
                            am_control *control, am_epoch_report *report, am_error *err);
 /* Puts the best weights back, if validation examples chose any; returns whether it did. */

@@ -11,8 +11,8 @@ struct am_trainer {
     am_step step;
     am_arena arena;
     int64_t n_train;
-    int64_t *order;      /* (n_train,) the epoch's examples, shuffled */
-    float *best;         /* parameters of the best validation loss */
+    int64_t *order; /* (n_train,) the epoch's examples, shuffled */
+    float *best;    /* parameters of the best validation loss */
     double best_loss;
     int64_t epoch, best_epoch; /* 0: none so far */
     atomic_llong done, total;  /* steps */

@@ -344,35 +344,44 @@ AM_TEST(elementary_functions_at_the_edges)
 
 AM_TEST(cpu_decoder)
 {
-    /* highest leaf, leaf 1 ecx, leaf 7 ebx, xcr0 -> AVX2 usable */
+    /* highest leaf, leaf 1 ecx, leaf 7 ebx, xcr0 -> AVX2 usable, AVX-512 usable */
     static const struct {
         const char *machine;
         am_cpuid raw;
-        int avx2;
+        int avx2, avx512;
     } cases[] = {
-        {"Nehalem: no AVX, no osxsave", {0x0b, 0x0098e3bd, 0, 0}, 0},
-        {"Sandy Bridge: AVX, no FMA", {0x0d, 0x1fbae3ff, 0, 7}, 0},
-        {"Piledriver: FMA, no AVX2", {0x0d, 0x3e98320b, 0x00000008, 7}, 0},
-        {"Haswell", {0x0d, 0x7fdafbbf, 0x000027ab, 7}, 1},
-        {"Zen", {0x0d, 0x7ed8320b, 0x209c01a9, 7}, 1},
-        {"Haswell, osxsave off", {0x0d, 0x77dafbbf, 0x000027ab, 0}, 0},
-        {"Haswell, xcr0 without ymm", {0x0d, 0x7fdafbbf, 0x000027ab, 3}, 0},
-        {"Haswell, xcr0 without sse", {0x0d, 0x7fdafbbf, 0x000027ab, 5}, 0},
-        {"Haswell, AVX2 masked", {0x0d, 0x7fdafbbf, 0x0000278b, 7}, 0},
-        {"Haswell, FMA masked", {0x0d, 0x7fdaebbf, 0x000027ab, 7}, 0},
-        {"Haswell, BMI2 masked", {0x0d, 0x7fdafbbf, 0x000026ab, 7}, 0},
-        {"Haswell, leaves limited to 3", {0x03, 0x7fdafbbf, 0x000027ab, 7}, 0},
-        {"nothing at all", {0, 0, 0, 0}, 0},
+        {"Nehalem: no AVX, no osxsave", {0x0b, 0x0098e3bd, 0, 0}, 0, 0},
+        {"Sandy Bridge: AVX, no FMA", {0x0d, 0x1fbae3ff, 0, 7}, 0, 0},
+        {"Piledriver: FMA, no AVX2", {0x0d, 0x3e98320b, 0x00000008, 7}, 0, 0},
+        {"Haswell", {0x0d, 0x7fdafbbf, 0x000027ab, 7}, 1, 0},
+        {"Zen", {0x0d, 0x7ed8320b, 0x209c01a9, 7}, 1, 0},
+        {"Haswell, osxsave off", {0x0d, 0x77dafbbf, 0x000027ab, 0}, 0, 0},
+        {"Haswell, xcr0 without ymm", {0x0d, 0x7fdafbbf, 0x000027ab, 3}, 0, 0},
+        {"Haswell, xcr0 without sse", {0x0d, 0x7fdafbbf, 0x000027ab, 5}, 0, 0},
+        {"Haswell, AVX2 masked", {0x0d, 0x7fdafbbf, 0x0000278b, 7}, 0, 0},
+        {"Haswell, FMA masked", {0x0d, 0x7fdaebbf, 0x000027ab, 7}, 0, 0},
+        {"Haswell, BMI2 masked", {0x0d, 0x7fdafbbf, 0x000026ab, 7}, 0, 0},
+        {"Haswell, leaves limited to 3", {0x03, 0x7fdafbbf, 0x000027ab, 7}, 0, 0},
+        {"Skylake-SP", {0x16, 0x7ffefbbf, 0xd39ffffb, 0xe7}, 1, 1},
+        {"Skylake-SP, xcr0 without zmm", {0x16, 0x7ffefbbf, 0xd39ffffb, 7}, 1, 0},
+        {"Skylake-SP, xcr0 without mask registers", {0x16, 0x7ffefbbf, 0xd39ffffb, 0xc7}, 1, 0},
+        {"Skylake-SP, FMA masked", {0x16, 0x7ffeebbf, 0xd39ffffb, 0xe7}, 0, 0},
+        {"Knights Landing: F, but not DQ, BW, VL", {0x0d, 0x7ff8f3bf, 0x1c0d23ab, 0xe7}, 1, 0},
+        {"nothing at all", {0, 0, 0, 0}, 0, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        if (am_cpu_decode(&cases[i].raw).avx2_fma != cases[i].avx2) {
-            AM_FAILED("%s: expected %d", cases[i].machine, cases[i].avx2);
+        const am_cpu cpu = am_cpu_decode(&cases[i].raw);
+        if (cpu.avx2_fma != cases[i].avx2 || cpu.avx512 != cases[i].avx512) {
+            AM_FAILED("%s: expected %d %d", cases[i].machine, cases[i].avx2, cases[i].avx512);
         }
     }
 #if defined(__x86_64__)
     int known = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                 __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
     AM_CHECK_INT(am_cpu_detect().avx2_fma, known);
+    known = known && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    AM_CHECK_INT(am_cpu_detect().avx512, known);
 #endif
 }
 

@@ -1,0 +1,60 @@
+"""The README is true: its commands exist and work, its Python prints what it says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ambigmnist import _ambigcore
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
+
+
+def run(*command: str, cwd: Path) -> str:
+    result = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_exactly_two_make_commands():
+    commands = re.findall(r"^make (\w+)", "".join(blocks("sh")), re.M)
+    assert commands == ["demo", "test"]
+    for target in commands:
+        run("make", "-n", target, cwd=ROOT)
+
+
+def test_the_python_prints_what_it_says(tmp_path):
+    first, second = blocks("python")
+    (printed,) = blocks("")
+    (tmp_path / "readme.py").write_text(first + second)
+    out = run(sys.executable, "readme.py", cwd=tmp_path)
+    if _ambigcore.isa_name() == "baseline":  # no fused multiply-add: other bits, other digits
+        assert len(out.splitlines()) == len(printed.splitlines()) + 1
+        assert out.splitlines()[:2] == printed.splitlines()[:2]
+    else:
+        assert out.startswith(printed)
+
+
+def test_the_shell_commands(tmp_path):
+    (commands,) = blocks("sh")[1:]
+    for line in commands.splitlines():
+        name, *arguments = line.split()
+        assert name == "ambigmnist"
+        if arguments != ["doctor"]:
+            arguments += ["--data", "digits"]  # MNIST would take longer and show no more
+        run(sys.executable, "-m", name, *arguments, cwd=tmp_path)
+    assert (tmp_path / "looked-at" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))
+def test_links_lead_somewhere(link):
+    assert link.startswith("https://") or (ROOT / link).exists()

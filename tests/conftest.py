@@ -27,6 +27,8 @@ hypothesis.settings.register_profile("dev", deadline=None, max_examples=100)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=5000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+collect_ignore = ["tools", "check_packages.py"]  # scripts; tools/ needs other packages
+
 forbidden_skips: list[str] = []
 
 

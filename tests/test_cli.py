@@ -462,7 +462,7 @@ def test_a_real_ctrl_c(tmp_path):
     ("args", "message"),
     [
         (["--by", "least_confidnt"], "did you mean 'least_confident'"),
-        (["--preset", "fats"], "Did you mean 'fast'"),
+        (["--preset", "fats"], "did you mean 'fast'"),
         (["--split", "tset"], "invalid choice: 'tset'"),
         (["--top", "0"], "at least 1"),
         (["--top", "many"], "expected an integer"),

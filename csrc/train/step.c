@@ -27,6 +27,13 @@ feeds_dense(const am_net *net, int v)
 
 /* --- memory ---------------------------------------------------------------------------------- */
 
+/* `size` is bounded by am_net_create, `rows` by nothing: the arena watches over their product. */
+static float *
+carve_floats(am_arena *arena, int64_t rows, int64_t size)
+{
+    return am_carve(arena, rows, size * (int64_t)sizeof(float));
+}
+
 static void
 plan_slot(am_arena *arena, const am_step *step, am_slot *slot)
 {
@@ -37,19 +44,19 @@ plan_slot(am_arena *arena, const am_step *step, am_slot *slot)
     for (int v = 0; v < net->n_values; v++) {
         const int64_t size = net->value_size[v];
         ws->value_stride[v] = size;
-        ws->value[v] = feeds_dense(net, v) ? NULL : am_carve(arena, rows * size, sizeof(float));
+        ws->value[v] = feeds_dense(net, v) ? NULL : carve_floats(arena, rows, size);
         slot->grad_stride[v] = v < dense_in ? 0 : size;
-        slot->grad[v] = am_carve(arena, size * (v < dense_in ? 1 : rows), sizeof(float));
+        slot->grad[v] = carve_floats(arena, v < dense_in ? 1 : rows, size);
     }
     int64_t block = 0;
     for (int l = 0; l < net->n_layers; l++) {
         const int64_t size = net->layers[l].out_size;
         ws->argmax_stride[l] = size;
         if (is_kind(net, l, AM_MAXPOOL2D)) {
-            ws->argmax[l] = am_carve(arena, rows * size, 1);
+            ws->argmax[l] = am_carve(arena, rows, size);
         }
         if (is_kind(net, l, AM_DROPOUT)) {
-            ws->keep[l] = am_carve(arena, rows * size, 1);
+            ws->keep[l] = am_carve(arena, rows, size);
         }
         if (is_kind(net, l, AM_DENSE) && size * BLOCK_ROWS > block) {
             block = size * BLOCK_ROWS;
@@ -85,14 +92,13 @@ am_step_plan(am_arena *arena, am_step *step)
     step->n_blocks = count_blocks(net);
     step->blocks = am_carve(arena, step->n_blocks, sizeof *step->blocks);
     step->packed_back = am_carve(arena, net->n_packed_back, sizeof(float));
-    step->conv_grads = am_carve(arena, chunks * step->conv_params, sizeof(float));
+    step->conv_grads = carve_floats(arena, chunks, step->conv_params);
     for (int l = net->first_dense; l < net->n_layers; l++) {
         if (is_kind(net, l, AM_DENSE)) {
             const am_layer *layer = &net->layers[l];
-            step->batch_x[layer->value_in] =
-                am_carve(arena, step->batch * layer->in_size, sizeof(float));
+            step->batch_x[layer->value_in] = carve_floats(arena, step->batch, layer->in_size);
             step->batch_dy[l] =
-                am_carve(arena, am_packed_size(step->batch, layer->out_size), sizeof(float));
+                carve_floats(arena, step->batch, am_packed_size(1, layer->out_size));
         }
     }
     step->losses = am_carve(arena, step->batch, sizeof(double));

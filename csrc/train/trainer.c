@@ -33,6 +33,11 @@ check_config(const am_net *net, const am_train_config *c, int64_t n_train, am_er
                        "and %lld",
                        (long long)c->batch_size, (long long)c->epochs, (long long)c->patience);
     }
+    int64_t steps;
+    if (__builtin_mul_overflow(c->epochs, am_ceil_div(n_train, c->batch_size), &steps)) {
+        return am_fail(err, AM_ERR_VALUE, "epochs: %lld of %lld images are too many steps to count",
+                       (long long)c->epochs, (long long)n_train);
+    }
     if (!(c->learning_rate > 0 && c->learning_rate < 1e30)) {
         return am_fail(err, AM_ERR_VALUE, "learning_rate: expected a positive number, got %g",
                        c->learning_rate);

@@ -1,8 +1,8 @@
-"""Executes a notebook where it lies and writes it back with its outputs.
+"""Executes notebooks where they lie, and writes them back with their outputs.
 
-Run: python tests/tools/run_notebook.py notebooks/01_the_article.ipynb ...
+Run: python tests/tools/run_notebook.py notebooks/*.ipynb
 
-What would differ in every run although nothing changed (times, versions) is left out.
+What differs from run to run without any meaning, such as times and versions, is left out.
 """
 
 import sys
@@ -15,14 +15,14 @@ from nbclient import NotebookClient
 def main(paths: list[Path]) -> None:
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
-        client = NotebookClient(
+        NotebookClient(
             notebook,
-            timeout=1800,
+            timeout=3600,
             kernel_name="python3",
+            coalesce_streams=True,
             record_timing=False,
             resources={"metadata": {"path": str(path.parent)}},
-        )
-        client.execute()
+        ).execute()
         notebook.metadata["language_info"] = {"name": "python"}
         nbformat.write(notebook, path)
 

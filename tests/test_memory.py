@@ -1,0 +1,239 @@
+"""Out of memory at every allocation: of Python, one after the other, and of the core.
+
+What holds for each allocation that fails: the call raises MemoryError or its result is right, the
+process goes on, the same call works afterwards, no file descriptor is lost, a file that was to be
+replaced is the old one or, where the call came as far as renaming, the new one, complete, and no
+temporary file is left beside it. (One allocation fails at a time, so there is memory to clean up.)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ambigmnist as am
+from ambigmnist import _ambigcore
+
+IN_A_ROW = 60  # so many successes mean that all allocations were tried: a few are not needed
+
+# Where CPython, NumPy or zlib lose the MemoryError before our code sees it: the exception they raise
+# instead, and what it says.
+DISGUISES = (
+    (TypeError, "Path"),  # the lookup of __fspath__ takes every failure for "has none"
+    (RuntimeError, "can't allocate "),  # a lock
+    (SystemError, " without "),  # "without setting an exception": a NumPy reduction
+    (am.DataError, "Error -4 while decompressing"),  # zlib's Z_MEM_ERROR
+)
+
+# ---------------------------------------------------------------- what runs in the child
+
+
+def small_evidence() -> am.Evidence:
+    logits = np.random.default_rng(3).normal(0, 3, (20, 3)).astype(np.float32)
+    labels = np.array(["a", "b", "c", "a"] * 5)
+    return am.Evidence(_ambigcore.softmax(logits, 1), labels, classes=["a", "b", "c"])
+
+
+def small_model() -> am.CNN:
+    images = np.random.default_rng(4).integers(0, 256, (30, 6, 6), dtype=np.uint8)
+    model = am.CNN(
+        layers=[("conv", 2, 3), "relu", "flatten"], epochs=1, batch_size=16, seed=1, threads=1
+    )
+    return model.fit(images, np.arange(30) % 3, verbose=False)
+
+
+Case = tuple[Callable[[], Any], Callable[[Any], None], Path | None]
+
+
+def load_idx_case(folder: Path, ending: str = "") -> Case:
+    images = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
+    names = folder / f"images.idx{ending}", folder / f"labels.idx{ending}"
+    am.save_idx(images, names[0])
+    am.save_idx(np.array([3, 1, 4, 1, 5], np.uint8), names[1])
+
+    def check(dataset: am.Dataset) -> None:
+        assert np.array_equal(dataset.images, images)
+        assert dataset.labels.tolist() == [3, 1, 4, 1, 5]
+
+    return lambda: am.load_idx(*names), check, None
+
+
+def load_idx_gz_case(folder: Path) -> Case:
+    return load_idx_case(folder, ".gz")
+
+
+def save_case(folder: Path) -> Case:
+    model, path = small_model(), folder / "model.safetensors"
+    return lambda: model.save(path, metadata={"note": "mine"}), lambda _: None, path
+
+
+def load_case(folder: Path) -> Case:
+    model, path = small_model(), folder / "model.safetensors"
+    model.save(path)
+    images = np.full((1, 6, 6), 128, np.uint8)
+    expected = model.logits(images)
+
+    def check(loaded: am.CNN) -> None:
+        assert np.array_equal(loaded.logits(images), expected)
+        assert loaded.classes_.tolist() == [0, 1, 2]
+
+    return lambda: am.CNN.load(path), check, None
+
+
+def rank_case(folder: Path) -> Case:
+    evidence, path = small_evidence(), folder / "ranking.csv"
+    expected = am.rank(evidence, k=7).indices
+
+    def call() -> am.Ranking:
+        ranking = am.rank(evidence, k=7)
+        ranking.to_csv(path)
+        return ranking
+
+    def check(ranking: am.Ranking) -> None:
+        assert np.array_equal(ranking.indices, expected)
+
+    return call, check, path
+
+
+def predict_case(folder: Path) -> Case:
+    model = small_model()
+    images = np.random.default_rng(5).integers(0, 256, (5, 6, 6), dtype=np.uint8)
+    expected = model.predict(images)
+
+    def check(predicted: Any) -> None:
+        assert np.array_equal(predicted, expected)
+
+    return lambda: model.predict(images), check, None
+
+
+CASES = {
+    "load_idx": load_idx_case,
+    "load_idx_gz": load_idx_gz_case,
+    "save": save_case,
+    "load": load_case,
+    "rank_to_csv": rank_case,
+    "predict": predict_case,
+}
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(
+        isinstance(error, kind) and text in str(error) for kind, text in DISGUISES
+    )
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+
+def fail_every_allocation(name: str, folder: Path) -> dict[str, int]:
+    """Runs the case until IN_A_ROW calls in a row succeed although an allocation may have failed."""
+    import _testcapi
+
+    call, check, path = CASES[name](folder)
+    check(call())
+    new = path.read_bytes() if path else b""
+    listing, open_before = sorted(os.listdir(folder)), descriptors()
+    failures = disguised = n = successes = 0
+    while successes < IN_A_ROW:
+        if path:
+            path.write_bytes(b"the old one")
+        error = result = None
+        _testcapi.set_nomemory(n, n + 1)
+        try:
+            result = call()
+        except Exception as caught:
+            error = caught.with_traceback(None)
+        finally:
+            _testcapi.remove_mem_hooks()
+        if error is None:
+            check(result)
+        elif not is_out_of_memory(error):
+            raise AssertionError(f"allocation {n}: {error!r}") from error
+        if path:
+            content = path.read_bytes()
+            assert content == new or (error is not None and content == b"the old one"), (n, content)
+        assert sorted(os.listdir(folder)) == listing, (n, os.listdir(folder))
+        assert descriptors() == open_before, n
+        failures += error is not None
+        disguised += error is not None and not isinstance(error, MemoryError)
+        successes = 0 if error is not None else successes + 1
+        n += 1
+    check(call())
+    return {"failures": failures, "disguised": disguised, "tried": n - IN_A_ROW}
+
+
+# ---------------------------------------------------------------- the tests
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_allocation_of_python_may_fail(name, tmp_path):
+    pytest.importorskip("_testcapi", reason="machine: this Python has no _testcapi")
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", __file__, name, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    counts = json.loads(done.stdout)
+    assert counts["failures"] >= (10 if name == "predict" else 100), counts
+    assert counts["disguised"] <= counts["failures"] // 10, counts
+
+
+def from_logits() -> am.Evidence:
+    logits = np.random.default_rng(3).normal(0, 3, (5000, 4))
+    probs = am.layers.softmax_forward(logits.astype(np.float32))
+    return am.Evidence(probs, np.arange(5000) % 4, logits=logits)
+
+
+CORE_CASES: dict[str, Callable[[am.Evidence], Any]] = {
+    "rank": lambda ev: am.rank(ev, "confident_wrong", k=10).indices,
+    "score": lambda ev: ev.score("entropy"),
+    "heatmap_count": lambda ev: am.heatmap(ev, "count").counts,
+    "heatmap_probability": lambda ev: am.heatmap(ev, "probability").matrix,
+    "log_loss": lambda ev: ev.log_loss,
+    "probabilities": lambda ev: _ambigcore.probabilities(ev.logits, 2),
+    "predictions": lambda ev: _ambigcore.predictions(ev.probs, 2),
+}
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("name", CORE_CASES)
+def test_every_allocation_of_the_core_may_fail(name, persistent):
+    call = CORE_CASES[name]
+    expected = call(from_logits())
+    failures = 0
+    while True:
+        evidence = from_logits()  # remembers nothing of the last call
+        before = _ambigcore.alloc_stats()
+        _ambigcore.fail_alloc_at(failures + 1, persistent)
+        try:
+            result = call(evidence)
+        except MemoryError as error:
+            assert isinstance(error, am.OutOfMemoryError)
+            assert "could not allocate" in str(error)
+            failures += 1
+        else:
+            break
+        finally:
+            _ambigcore.fail_alloc_at(0, False)
+        assert _ambigcore.alloc_stats()[:2] == before[:2]
+        assert np.array_equal(call(evidence), expected)  # the same object, afterwards
+    assert np.array_equal(result, expected)
+    assert _ambigcore.alloc_stats()[:2] == before[:2]
+    # One after the other: none was passed over in silence.
+    assert failures == _ambigcore.alloc_stats()[2] - before[2] >= 1
+
+
+if __name__ == "__main__":
+    print(json.dumps(fail_every_allocation(sys.argv[1], Path(sys.argv[2]))))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ambigmnist import _ambigcore
 from ambigmnist._files import PathLike, as_path, atomic_write, read_bytes
-from ambigmnist.errors import ArgumentError, DataError, DTypeError, ShapeError
+from ambigmnist.errors import ArgumentError, DataError, DTypeError, OutOfMemoryError, ShapeError
 
 __all__ = ["decompress_idx", "idx_bytes", "parse_idx", "read_idx_payload", "save_idx"]
 
@@ -88,6 +88,10 @@ class _Gunzip:
             try:
                 out += self._stream.decompress(chunk, min(size - len(out), _STEP))
             except zlib.error as error:
+                if str(error).startswith(
+                    "Error -4 "
+                ):  # Z_MEM_ERROR: nothing is wrong with the file
+                    raise OutOfMemoryError(f"{self._path}: out of memory") from None
                 start = self._fed - len(chunk)
                 raise DataError(
                     f"{self._path}: byte {start} or later: damaged gzip stream: {error}"

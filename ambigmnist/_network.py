@@ -69,7 +69,7 @@ def integer(value: Any, name: str, least: int = 1) -> int:
         number = value.__index__()
     except (AttributeError, TypeError):
         raise ArgumentError(f"{name}: expected an integer, got {value!r}") from None
-    if not least <= number < 2**62:
+    if not least <= number < 2**63:
         raise ArgumentError(f"{name}: expected at least {least}, got {value!r}")
     return int(number)
 

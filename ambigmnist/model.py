@@ -31,7 +31,7 @@ from ambigmnist._network import (
 )
 from ambigmnist._progress import progress
 from ambigmnist._training_data import TrainingData
-from ambigmnist._validate import as_images, as_labels
+from ambigmnist._validate import as_classes, as_images, as_labels
 from ambigmnist.config import resolve_threads
 from ambigmnist.errors import ArgumentError, BusyError, DataError
 from ambigmnist.evidence import Evidence
@@ -462,7 +462,7 @@ class CNN:
                     f"{name}: expected float32 {shape}, got {array.dtype} {array.shape}"
                 )
             arrays.append(array)
-        classes = np.array(config["classes"])
+        classes = as_classes(config["classes"])
         history = {n: tensors[f"history.{n}"] for n in _HISTORY if f"history.{n}" in tensors}
         model._take(network, layers, tuple(config["image_shape"]), arrays, classes)
         model.history = history

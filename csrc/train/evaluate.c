@@ -27,9 +27,32 @@ am_argmax(const float *x, int64_t k)
 }
 
 am_status
+am_check_examples(const am_net *net, const am_examples *e, am_error *err)
+{
+    const int64_t k = net->layers[net->n_layers - 1].out_size;
+    AM_TRY(am_check_images(net, &e->images, err));
+    if ((e->labels == NULL) == (e->soft == NULL)) {
+        return am_fail(err, AM_ERR_VALUE, "expected labels or soft labels, one of them");
+    }
+    for (int64_t i = 0; i < e->n; i++) {
+        const int64_t example = e->index[i];
+        if (example < 0 || example >= e->images.n) {
+            return am_fail(err, AM_ERR_VALUE, "index[%lld]: expected 0 to %lld, got %lld",
+                           (long long)i, (long long)e->images.n - 1, (long long)example);
+        }
+        if (e->labels != NULL && (e->labels[example] < 0 || e->labels[example] >= k)) {
+            return am_fail(err, AM_ERR_VALUE, "labels[%lld]: expected 0 to %lld, got %d",
+                           (long long)example, (long long)k - 1, (int)e->labels[example]);
+        }
+    }
+    return AM_OK;
+}
+
+am_status
 am_evaluate(const am_net *net, const am_examples *examples, am_loss loss, int threads,
             am_control *control, double *mean_loss, double *accuracy, am_error *err)
 {
+    AM_TRY(am_check_examples(net, examples, err));
     const int64_t k = net->layers[net->n_layers - 1].out_size;
     float *logits, *row;
     AM_TRY(am_alloc((void **)&logits, examples->n * k, sizeof *logits, err));

@@ -60,6 +60,9 @@ const float *am_target(const am_examples *examples, int64_t i, int64_t k, float 
 /* The largest of k numbers; the first of equals. */
 int64_t am_argmax(const float *x, int64_t k);
 
+/* Images of the net's size, labels or soft labels, both index and labels in range. */
+am_status am_check_examples(const am_net *net, const am_examples *examples, am_error *err);
+
 /* Mean loss and accuracy without dropout; weights play no part. */
 am_status am_evaluate(const am_net *net, const am_examples *examples, am_loss loss, int threads,
                       am_control *control, double *mean_loss, double *accuracy, am_error *err);

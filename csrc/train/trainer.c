@@ -100,29 +100,6 @@ am_trainer_free(am_trainer *t)
     }
 }
 
-static am_status
-check_examples(const am_trainer *t, const am_examples *e, am_error *err)
-{
-    const am_net *net = t->step.net;
-    const int64_t k = net->layers[net->n_layers - 1].out_size;
-    AM_TRY(am_check_images(net, &e->images, err));
-    if ((e->labels == NULL) == (e->soft == NULL)) {
-        return am_fail(err, AM_ERR_VALUE, "expected labels or soft labels, one of them");
-    }
-    for (int64_t i = 0; i < e->n; i++) {
-        const int64_t example = e->index[i];
-        if (example < 0 || example >= e->images.n) {
-            return am_fail(err, AM_ERR_VALUE, "index[%lld]: expected 0 to %lld, got %lld",
-                           (long long)i, (long long)e->images.n - 1, (long long)example);
-        }
-        if (e->labels != NULL && (e->labels[example] < 0 || e->labels[example] >= k)) {
-            return am_fail(err, AM_ERR_VALUE, "labels[%lld]: expected 0 to %lld, got %d",
-                           (long long)example, (long long)k - 1, (int)e->labels[example]);
-        }
-    }
-    return AM_OK;
-}
-
 /* Validation loss, and whether patience lasts. */
 static am_status
 validate(am_trainer *t, const am_examples *held, am_control *control, am_epoch_report *report,
@@ -153,9 +130,9 @@ am_trainer_epoch(am_trainer *t, const am_examples *train, const am_examples *hel
         return am_fail(err, AM_ERR_VALUE, "expected %lld training examples, got %lld",
                        (long long)t->n_train, (long long)train->n);
     }
-    AM_TRY(check_examples(t, train, err));
+    AM_TRY(am_check_examples(t->step.net, train, err));
     if (held != NULL && held->n > 0) {
-        AM_TRY(check_examples(t, held, err));
+        AM_TRY(am_check_examples(t->step.net, held, err));
     }
     *report = (am_epoch_report){.epoch = ++t->epoch};
     const int64_t n = t->n_train, batch = t->step.batch;

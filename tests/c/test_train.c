@@ -446,6 +446,40 @@ AM_TEST(early_stopping_and_the_best_weights)
     am_net_free(net);
 }
 
+/* Five steps of each optimizer, as its paper writes them; moments start at weight `first`. */
+AM_TEST(optimizers_over_several_steps)
+{
+    for (int which = AM_SGD; which <= AM_ADAM; which++) {
+        const am_train_config config = {
+            .optimizer = (am_optimizer)which, .momentum = 0.9, .decay = 0.95, .epsilon = 1e-3};
+        float w[2] = {0.5f, -1.0f}, moments[2][5] = {{0}};
+        am_optimizer_state state = {moments[0], moments[1], 1.0, 1.0};
+        double exact[2] = {0.5, -1.0}, m[2] = {0}, v[2] = {0};
+        for (int step = 1; step <= 5; step++) {
+            const float g[2] = {0.3f * (float)step, -0.1f};
+            am_optimizer_next_step(&state, &config);
+            am_optimizer_apply(&state, &config, 0.01, w, g, 3, 2);
+            for (int i = 0; i < 2; i++) {
+                const double d = g[i];
+                if (which == AM_SGD) {
+                    v[i] = 0.9 * v[i] - 0.01 * d;
+                    exact[i] += 0.9 * v[i] - 0.01 * d;
+                    continue;
+                }
+                m[i] = 0.9 * m[i] + 0.1 * d;
+                v[i] = 0.95 * v[i] + 0.05 * d * d;
+                exact[i] -= which == AM_RMSPROP ? 0.01 * d / (sqrt(v[i]) + 1e-3)
+                                                : 0.01 * m[i] / (1 - pow(0.9, step)) /
+                                                      (sqrt(v[i] / (1 - pow(0.95, step))) + 1e-3);
+                AM_CHECK_NEAR(w[i], exact[i], 1e-6);
+            }
+        }
+        AM_CHECK_NEAR(w[0], exact[0], 1e-6);
+        AM_CHECK_NEAR(w[1], exact[1], 1e-6);
+        AM_CHECK(moments[1][2] == 0 && moments[1][3] != 0);
+    }
+}
+
 AM_TEST(learning_rates)
 {
     am_train_config config = {.learning_rate = 2.0, .schedule = AM_CONSTANT};

@@ -114,7 +114,7 @@ python-checks: build
 	@set -e; for isa in $$($(BIN)/python -c \
 	    'from ambigmnist import _ambigcore as c; print(*c.isa_available())'); do \
 	    echo "pytest -X dev -W error, AMBIGMNIST_ISA=$$isa"; \
-	    AMBIGMNIST_ISA=$$isa $(BIN)/python -X dev -bb -W error -m pytest -q -m "not slow" $(ARGS); \
+	    AMBIGMNIST_ISA=$$isa $(BIN)/python -X dev -b -W error -m pytest -q -m "not slow" $(ARGS); \
 	done
 
 packages: build ## wheel and sdist, their size, an install of the sdist, the time of an import

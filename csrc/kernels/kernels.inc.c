@@ -77,11 +77,20 @@ gemm_rows(const am_gemm *g, const float *b, float *c, const float *bias, const i
 #define TILE(n)                                   \
     case n:                                       \
         gemm_tile(g, a, b, c, bias, n, row_is_1); \
-        break;
-            TILE(1)
-            TILE(2) TILE(3) TILE(4) TILE(5) TILE(6)
+        break
+            TILE(1);
+            TILE(2);
+            TILE(3);
+            TILE(4);
+            TILE(5);
+            TILE(6);
 #if AM_LANES == AM_PANEL
-                TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
+            TILE(7);
+            TILE(8);
+            TILE(9);
+            TILE(10);
+            TILE(11);
+            TILE(12);
 #endif
 #undef TILE
         }

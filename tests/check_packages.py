@@ -53,6 +53,29 @@ def import_time(environment: dict[str, str]) -> int:
     return min(times)
 
 
+def stable_abi_works(folder: Path, sdist: Path, environment: dict[str, str], version: str) -> bool:
+    """One wheel for every Python from 3.11 on, warnings as errors, on the oldest NumPy we allow."""
+    python = folder / "oldest" / "bin" / "python"
+    wheels = folder / "abi3"
+    pip = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check")
+    run(sys.executable, "-m", "venv", folder / "oldest")
+    run(*pip, "numpy==2.0.*", env=environment)
+    run(
+        *(sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check", "--no-deps"),
+        *("--no-build-isolation", "--wheel-dir", wheels, sdist),
+        env={**environment, "PYTHONPATH": "", "AMBIGMNIST_ABI3": "1", "AMBIGMNIST_WERROR": "1"},
+    )
+    (wheel,) = wheels.glob("*-cp311-abi3-*.whl")
+    site = folder / "abi3-site"
+    run(*pip, "--no-deps", "--target", site, wheel, env={**environment, "PYTHONPATH": ""})
+    smoke = subprocess.run(
+        [python, "-W", "error", "-c", SMOKE, str(site), version],
+        env={**environment, "PYTHONPATH": str(site)},
+        cwd=folder,
+    )
+    return smoke.returncode == 0
+
+
 def main() -> int:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     failures = []
@@ -113,6 +136,8 @@ def main() -> int:
         if smoke.returncode == 0:
             time = import_time(environment)
             report(f"import {time:,} us over numpy, limit {MAX_IMPORT:,}", time <= MAX_IMPORT)
+        works = stable_abi_works(folder, sdist, environment, version)
+        report("stable ABI wheel, without a warning, works with the oldest NumPy", works)
     return 1 if failures else 0
 
 

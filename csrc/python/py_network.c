@@ -5,6 +5,7 @@
 #include "convert.h"
 
 #include <stdatomic.h>
+#include <string.h>
 
 typedef struct network {
     PyObject_HEAD am_net *net;

@@ -63,8 +63,6 @@ $(BUILT): $(CORE) setup.py pyproject.toml
 
 demo: build ## train, rank, draw: the command with its defaults (ARGS=... adds options)
 	$(BIN)/ambigmnist $(ARGS)
-	@echo
-	@echo "Open $(CURDIR)/ambigmnist-out/index.html"
 
 test: build ## the whole test suite (ARGS=... goes to pytest)
 	$(BIN)/python -m pytest $(ARGS)

@@ -28,6 +28,7 @@ from ambigmnist.errors import (
     FileError,
     MissingDependencyError,
     OutOfMemoryError,
+    OutOfRangeError,
     ShapeError,
 )
 from ambigmnist.evidence import Evidence
@@ -52,6 +53,7 @@ __all__ = [
     "Heatmap",
     "MissingDependencyError",
     "OutOfMemoryError",
+    "OutOfRangeError",
     "Ranking",
     "ShapeError",
     "definition",

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ambigmnist.errors import (
     AmbigError,
@@ -16,7 +16,7 @@ from ambigmnist.errors import (
     FileError,
 )
 
-__all__ = ["PathLike", "as_path", "atomic_path", "atomic_write", "read_bytes"]
+__all__ = ["PathLike", "as_path", "atomic_path", "atomic_write", "read_bytes", "read_start"]
 
 PathLike = str | os.PathLike[str]
 
@@ -57,12 +57,25 @@ def read_bytes(path: PathLike) -> bytes:
     FileError
         It is a folder, a device or a pipe, or the system refuses to read it.
     """
+    with _reading(path) as stream:
+        return stream.read()
+
+
+def read_start(path: PathLike, n: int) -> bytes:
+    """The first `n` bytes of a regular file, fewer if it is shorter; raises like `read_bytes`."""
+    with _reading(path) as stream:
+        return stream.read(n)
+
+
+@contextmanager
+def _reading(path: PathLike) -> Iterator[BinaryIO]:
+    """A regular file to read from; what goes wrong is a typed error."""
     path = as_path(path)
     try:
         with open(path, "rb", opener=_open_without_waiting) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise FileError(f"{path}: expected a file, got a device or a pipe")
-            return stream.read()
+            yield stream
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DataNotFoundError(f"{path}: expected a file, got: {_reason(error)}") from error
     except IsADirectoryError as error:

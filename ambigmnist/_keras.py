@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ambigmnist._files import PathLike, as_path
+from ambigmnist._files import PathLike, as_path, read_start
 from ambigmnist._network import Layer
-from ambigmnist.errors import DataError, DataNotFoundError, MissingDependencyError
+from ambigmnist.errors import DataError, MissingDependencyError
 
-__all__ = ["read_keras"]
+__all__ = ["is_hdf5", "read_keras"]
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def is_hdf5(path: PathLike) -> bool:
+    """Whether the first bytes of the file are those of HDF5; raises like `read_bytes`."""
+    return read_start(path, len(_HDF5_MAGIC)) == _HDF5_MAGIC
 
 
 def read_keras(
@@ -28,11 +33,8 @@ def read_keras(
         raise MissingDependencyError(
             "reading a Keras file needs h5py: pip install 'ambigmnist[keras]'"
         ) from error
-    if not file_path.is_file():
-        raise DataNotFoundError(f"{file_path}: expected a Keras HDF5 file, found none there")
-    with file_path.open("rb") as stream:
-        if stream.read(8) != _HDF5_MAGIC:
-            raise DataError(f"{file_path}: expected an HDF5 file (.h5) saved by Keras 2")
+    if not is_hdf5(file_path):
+        raise DataError(f"{file_path}: expected an HDF5 file (.h5) saved by Keras 2")
     try:
         with h5py.File(file_path, "r") as file:
             return _read(file)

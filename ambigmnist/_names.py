@@ -11,4 +11,7 @@ def suggest(name: object, known: Iterable[str]) -> str:
 
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f": did you mean {near[0]!r}?" if near else f": known are {', '.join(known)}"
+    listed = f"known are {', '.join(known)}"
+    if not near:
+        return f": {listed}"
+    return f": did you mean {near[0]!r}?" + (f" ({listed})" if len(known) <= 12 else "")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any, NamedTuple
 
 from ambigmnist import _ambigcore
 from ambigmnist._names import suggest
 from ambigmnist._tables import html_table, text_table
+from ambigmnist._validate import as_int
 from ambigmnist.errors import ArgumentError, ShapeError
 
 __all__ = [
@@ -58,34 +60,23 @@ class Layer(NamedTuple):
 
 def choice(value: Any, name: str, known: Sequence[str]) -> int:
     """The place of `value` among the names it may have."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ArgumentError(f"{name}: unknown {value!r}{suggest(value, known)}")
     return known.index(value)
-
-
-def integer(value: Any, name: str, least: int = 1) -> int:
-    """`value` as an int that is at least `least`."""
-    try:
-        number = value.__index__()
-    except (AttributeError, TypeError):
-        raise ArgumentError(f"{name}: expected an integer, got {value!r}") from None
-    if not least <= number < 2**63:
-        raise ArgumentError(f"{name}: expected at least {least}, got {value!r}")
-    return int(number)
 
 
 def number(value: Any, name: str) -> float:
     """`value` as a float."""
     try:
         return float(value)
-    except (TypeError, ValueError):
-        raise ArgumentError(f"{name}: expected a number, got {value!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ArgumentError(f"{name}: expected a number, got {value!r:.80}") from None
 
 
 def _parse_layer(item: LayerLike, position: int) -> Layer:
     where = f"layers[{position}]"
-    parts = (item,) if isinstance(item, str) else tuple(item)
-    if not parts or not isinstance(parts[0], str):
+    parts = (item,) if isinstance(item, str) else item
+    if not isinstance(parts, (tuple, list)) or not parts or not isinstance(parts[0], str):
         raise ArgumentError(
             f'{where}: expected a name or a tuple like ("conv", 32, 3), got {item!r}'
         )
@@ -99,8 +90,8 @@ def _parse_layer(item: LayerLike, position: int) -> Layer:
             padding = arguments.pop()
         if len(arguments) == 2:
             same = choice(padding, f"{where}: padding", ("valid", "same")) == 1
-            units = integer(arguments[0], f"{where}: filters")
-            return Layer(kind, units, integer(arguments[1], f"{where}: window"), same)
+            units = as_int(arguments[0], f"{where}: filters", least=1)
+            return Layer(kind, units, as_int(arguments[1], f"{where}: window", least=1), same)
         raise ArgumentError(f'{where}: expected ("conv", filters, window[, padding]), got {item!r}')
     if kind == "maxpool":
         if arguments not in ([], [2]):
@@ -109,9 +100,9 @@ def _parse_layer(item: LayerLike, position: int) -> Layer:
     if kind == "dense":
         if len(arguments) != 1:
             raise ArgumentError(f'{where}: expected ("dense", units), got {item!r}')
-        return Layer(kind, integer(arguments[0], f"{where}: units"))
+        return Layer(kind, as_int(arguments[0], f"{where}: units", least=1))
     if kind == "dropout":
-        if len(arguments) != 1 or not isinstance(arguments[0], (int, float)):
+        if len(arguments) != 1 or not isinstance(arguments[0], Real):
             raise ArgumentError(f'{where}: expected ("dropout", rate), got {item!r}')
         return Layer(kind, rate=float(arguments[0]))
     if arguments:
@@ -119,13 +110,13 @@ def _parse_layer(item: LayerLike, position: int) -> Layer:
     return Layer(kind)
 
 
-def parse_layers(layers: Iterable[LayerLike], classes: int) -> list[Layer]:
+def parse_layers(layers: Sequence[LayerLike], classes: int) -> list[Layer]:
     """The layers in full; a dense output layer for the classes is added when it is missing.
 
     A list that ends in `("dense", classes)` has its output layer; any other end gets one, after a
     flatten where an image is left.
     """
-    if isinstance(layers, str) or not isinstance(layers, Iterable):
+    if not isinstance(layers, (list, tuple)):  # a generator would be empty the second time
         raise ArgumentError(f"layers: expected a list of layers, got {layers!r}")
     parsed = [_parse_layer(item, i) for i, item in enumerate(layers)]
     if parsed and parsed[-1].kind == "dense" and parsed[-1].units == classes:
@@ -164,7 +155,7 @@ ARTICLE_LAYERS: tuple[LayerLike, ...] = (
 class Recipe:
     """How a network is built and trained; every setting of `CNN` but the seed and the threads."""
 
-    layers: Iterable[LayerLike]
+    layers: Sequence[LayerLike]
     loss: str
     optimizer: str | tuple[str, Mapping[str, float]]
     learning_rate: float
@@ -230,7 +221,7 @@ def optimizer_settings(optimizer: Any) -> tuple[int, float, float, float]:
     settings = _OPTIMIZER_SETTINGS[name]
     for key, value in given.items():
         choice(key, f"optimizer {name}", tuple(settings))
-        if not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not isinstance(value, Real) or not math.isfinite(value):
             raise ArgumentError(f"optimizer {name}: {key}: expected a number, got {value!r}")
     used = settings | given
     momentum = used.get("momentum", used.get("beta1", 0.0))

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ambigmnist._folder import FORMAT, SUMMARY, Stage
 from ambigmnist.definitions import find
 from ambigmnist.heatmap import Heatmap, heatmap
-from ambigmnist.plot import training_curves
-from ambigmnist.ranking import Ranking, _csv_cell, rank
+from ambigmnist.plot import gallery, training_curves
+from ambigmnist.ranking import Ranking, _csv_cell, _wrong_note, rank
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,10 +62,12 @@ class Result:
     """(n,): ``"train"`` or ``"test"``."""
     index: NDArray[np.intp]
     """(n,): where the image is within its split."""
-    in_sample: dict[str, bool | None]
-    """By split: whether the model was fitted to these images; None if nobody knows."""
+    in_sample: list[bool | None]
+    """(n,): whether the model was fitted to this image; None if nobody knows."""
     evidence: "Evidence"
     model: "CNN"
+    metadata: dict[str, str]
+    """Texts for the model's file."""
     by: list[str]
     top: int
     summary: dict[str, Any]
@@ -88,7 +90,7 @@ def file_names(by: list[str]) -> list[str]:
 def write_result(stage: Stage, result: Result) -> dict[str, Any]:
     """Writes every file, ``summary.json`` last; returns what is in it."""
     rankings = {name: rank(result.evidence, by=name) for name in result.by}
-    tops = {name: rank(result.evidence, by=name, k=result.top) for name in result.by}
+    tops = {name: _top(ranking, result.top) for name, ranking in rankings.items()}
     curves = len(result.model.history.get("loss", ())) > 0
     maps = {kind: heatmap(result.evidence, kind=kind) for kind in ("probability", "count")}
 
@@ -96,19 +98,12 @@ def write_result(stage: Stage, result: Result) -> dict[str, Any]:
         _write_figure(stage, f"heatmap-{kind}", found.plot())
     for name, top in tops.items():
         if len(top):
-            _write_figure(stage, f"gallery-{name}", top.gallery())
+            _write_figure(stage, f"gallery-{name}", gallery(top, names=_names(result)))
     if curves:
         _write_figure(stage, "training-curves", training_curves(result.model))
     lists = {name: list(_top_list(stage, result, name, top)) for name, top in tops.items()}
     stage.write("ranking.csv", _ranking_csv(result, rankings))
-    trained_on = (
-        {"trained_on": result.summary["data"]["sha256"]["train"]}
-        if result.in_sample["train"]
-        else {}
-    )
-    result.model.save(
-        stage.path("model.safetensors"), metadata={**result.model.metadata_, **trained_on}
-    )
+    result.model.save(stage.path("model.safetensors"), metadata=result.metadata)
     summary = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -123,6 +118,21 @@ def write_result(stage: Stage, result: Result) -> dict[str, Any]:
     stage.write("index.html", _page(result, summary, maps, curves))
     stage.write(SUMMARY, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
     return summary
+
+
+def _top(ranking: Ranking, k: int) -> Ranking:
+    """What ``rank(..., k=k)`` gives, without ranking again."""
+    top = ranking.top()[:k]
+    if ranking.definition.wrong_only and len(top) < k:
+        top.note = f"{_wrong_note(len(top))}, {k} were asked for"
+    return top
+
+
+def _names(result: Result) -> list[str]:
+    """What the pictures call each image: the same as the tables do."""
+    if len(result.summary["ranked"]["splits"]) == 1:
+        return [str(index) for index in result.index]
+    return [f"{split} {i}" for split, i in zip(result.split, result.index, strict=True)]
 
 
 def _write_figure(stage: Stage, name: str, figure: "Figure") -> None:
@@ -143,7 +153,6 @@ def _ranking_csv(result: Result, rankings: dict[str, Ranking]) -> bytes:
     """Every ranked image, in the order of the first definition."""
     ev = result.evidence
     n = np.arange(ev.n)
-    sampled = {split: _as_text(known) for split, known in result.in_sample.items()}
     columns: dict[str, list[Any]] = {
         "index": result.index.tolist(),
         "split": result.split.tolist(),
@@ -151,7 +160,7 @@ def _ranking_csv(result: Result, rankings: dict[str, Ranking]) -> bytes:
         "predicted": ev.predicted.tolist(),
         "p_given": _exact(ev.probs[n, ev.given_index]),
         "p_predicted": _exact(ev.probs[n, ev.predicted_index]),
-        "in_sample": [sampled[split] for split in result.split.tolist()],
+        "in_sample": [_as_text(known) for known in result.in_sample],
     }
     for name, ranking in rankings.items():
         ranks = np.empty(ev.n, np.intp)

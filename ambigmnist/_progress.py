@@ -12,7 +12,7 @@ from typing import Any
 from ambigmnist import _ambigcore
 from ambigmnist.errors import ArgumentError
 
-__all__ = ["Quiet", "progress"]
+__all__ = ["Quiet", "check_verbose", "progress"]
 
 
 class Quiet:
@@ -61,10 +61,13 @@ def _watched() -> bool:
     return "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty())
 
 
+def check_verbose(verbose: object) -> None:
+    if verbose not in (None, 0, 1, 2):  # True and False are 1 and 0
+        raise ArgumentError(f"verbose: expected None, 0, 1 or 2, got {verbose!r}")
+
+
 @contextlib.contextmanager
 def progress(verbose: int | None, epochs: int, network: _ambigcore.Network) -> Iterator[Quiet]:
-    if verbose not in (None, 0, 1, 2, False, True):
-        raise ArgumentError(f"verbose: expected None, 0, 1 or 2, got {verbose!r}")
     if verbose == 2:
         yield _Lines(epochs)
     elif verbose or (verbose is None and _watched()):

@@ -103,11 +103,13 @@ class _Malformed(Exception):
 def _parse(data: bytes) -> tuple[dict[str, Array], dict[str, str]]:
     if len(data) < 8:
         raise _Malformed(f"byte 0: expected 8 bytes of header length, got {len(data)}")
+    if data.startswith(b"\x89HDF"):
+        raise _Malformed("it is an HDF5 file: CNN.from_keras reads those of Keras")
     (length,) = struct.unpack_from("<Q", data)
     if not 2 <= length <= min(len(data) - 8, _MAX_HEADER):
         raise _Malformed(
             f"byte 0: expected a header of 2 to {min(len(data) - 8, _MAX_HEADER)} bytes, "
-            f"got {length}"
+            f"got {length}: it starts with {data[:8]!r}"
         )
     header = _parse_header(data[8 : 8 + length])
     metadata = header.pop(_METADATA, {})

@@ -9,7 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore
 from ambigmnist._network import number
-from ambigmnist._validate import as_images, as_labels, check_labels_in
+from ambigmnist._validate import (
+    as_array,
+    as_floats,
+    as_images,
+    as_labels,
+    as_probs,
+    check_labels_in,
+)
 from ambigmnist.errors import ArgumentError, ShapeError
 
 __all__ = ["Examples", "TrainingData"]
@@ -48,6 +55,8 @@ class TrainingData:
         if n == 0:
             raise ArgumentError("X: expected at least one image to train on, got none")
         self.image_shape: tuple[int, int, int] = images.shape[1:]
+        if y is None:
+            raise ArgumentError("y: expected a label for each image, got None")
         labels, soft, self.classes = _targets(y, n)
         weights = _weights(sample_weight, n)
         if validation_data is None:
@@ -55,7 +64,7 @@ class TrainingData:
             hard = labels if labels is not None else soft.argmax(axis=1).astype(np.int32)
             train, held = _split(hard, len(self.classes), split, split_last, seed)
             self.held: Examples | None = (images, labels, soft, None, held) if len(held) else None
-            self._require_all_classes(hard[train], hard, len(held))
+            self._require_all_classes(hard, soft, train, split_last)
         else:
             train = np.arange(n, dtype=np.intp)
             self.held = self._validation(validation_data)
@@ -68,7 +77,9 @@ class TrainingData:
         try:
             X, y = data
         except (TypeError, ValueError):
-            raise ArgumentError("validation_data: expected a pair (X, y)") from None
+            raise ArgumentError(
+                f"validation_data: expected a pair (X, y), got {type(data).__name__}"
+            ) from None
         images = as_images(X, "validation_data: X")
         if images.shape[1:] != self.image_shape:
             raise ShapeError(
@@ -77,7 +88,7 @@ class TrainingData:
             )
         if len(images) == 0:
             raise ArgumentError("validation_data: expected at least one image, got none")
-        given = np.asarray(y)
+        given = as_array(y, "y")
         if given.ndim == 2:
             soft = _soft_labels(given, len(images), "validation_data: y")
             if soft.shape[1] != len(self.classes):
@@ -91,19 +102,30 @@ class TrainingData:
         return images, columns, None, None, np.arange(len(images), dtype=np.intp)
 
     def _require_all_classes(
-        self, train: NDArray[np.int32], given: NDArray[np.int32], n_held: int
+        self,
+        labels: NDArray[np.int32],
+        soft: Floats | None,
+        train: NDArray[np.intp],
+        split_last: bool,
     ) -> None:
-        missing = np.setdiff1d(given, train)
+        """A class that only held-out images have could not be learned."""
+        present = np.zeros(len(self.classes), bool)
+        present[labels[train]] = True
+        if soft is not None:
+            present |= soft[train].any(axis=0)
+        missing = self.classes[np.setdiff1d(labels, np.flatnonzero(present))]
         if len(missing):
+            which = "last " if split_last else ""
             raise ArgumentError(
-                f"y: class {self.classes[missing[0]]!s} has no image in the training part (the "
-                f"last {n_held} are held out): shuffle the images or pass validation_data"
+                f"y: class {missing[0]!s} has no image in the training part (the {which}"
+                f"{len(labels) - len(train)} are held out): shuffle the images or pass "
+                "validation_data"
             )
 
 
 def _targets(y: ArrayLike, n: int) -> tuple[NDArray[np.int32] | None, Any, NDArray[Any]]:
     """(columns, None, classes) of class values, or (None, rows, classes) of soft labels."""
-    given = np.asarray(y)
+    given = as_array(y, "y")
     if given.ndim == 2 and given.shape[1] > 1:
         soft = _soft_labels(given, n, "y")
         return None, soft, np.arange(soft.shape[1])
@@ -116,35 +138,20 @@ def _targets(y: ArrayLike, n: int) -> tuple[NDArray[np.int32] | None, Any, NDArr
     return columns.astype(np.int32), None, classes
 
 
-def _soft_labels(given: NDArray[Any], n: int, name: str) -> Floats:
-    if given.dtype.kind not in "fiub":
-        raise ArgumentError(f"{name}: expected numbers as soft labels, got dtype {given.dtype}")
-    soft = np.ascontiguousarray(given, dtype=np.float32)
-    if len(soft) != n:
-        raise ShapeError(f"{name}: expected {n} rows, one per image, got {len(soft)}")
-    if not (np.isfinite(soft).all() and (soft >= 0).all()):
-        raise ArgumentError(f"{name}: expected probabilities, got negative or non-finite numbers")
-    off = np.abs(soft.sum(axis=1, dtype=np.float64) - 1) > 1e-3
-    if off.any():
-        row = int(np.argmax(off))
-        raise ArgumentError(
-            f"{name}: expected rows that sum to 1, got {float(soft[row].sum()):g} in row {row}"
-        )
-    return soft
+def _soft_labels(given: ArrayLike, n: int, name: str) -> Floats:
+    return np.ascontiguousarray(as_probs(given, name, (n, None)), dtype=np.float32)
 
 
 def _weights(given: ArrayLike | None, n: int) -> Floats | None:
     if given is None:
         return None
-    try:
-        weights = np.ascontiguousarray(given, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise ArgumentError("sample_weight: expected numbers") from None
-    if weights.shape != (n,):
-        raise ShapeError(f"sample_weight: expected shape ({n},), got {weights.shape}")
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ArgumentError("sample_weight: expected numbers >= 0, got negative or non-finite ones")
-    return weights
+    weights = as_floats(given, "sample_weight", (n,))
+    if (weights < 0).any() or (weights > np.finfo(np.float32).max).any():
+        raise ArgumentError(
+            f"sample_weight: expected numbers >= 0 of 32 bits, got {weights.min():g} to "
+            f"{weights.max():g}"
+        )
+    return np.ascontiguousarray(weights, dtype=np.float32)
 
 
 def _split(

@@ -1,6 +1,7 @@
 """Images and labels as they come, turned into what the core reads, or one clear error."""
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,27 @@ from numpy.typing import NDArray
 
 from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
 
-__all__ = ["as_classes", "as_images", "as_labels", "check_labels_in"]
+__all__ = [
+    "TOLERANCE",
+    "as_array",
+    "as_classes",
+    "as_floats",
+    "as_images",
+    "as_int",
+    "as_labels",
+    "as_probs",
+    "check_kind",
+    "check_labels_in",
+]
+
+TOLERANCE = 1e-3  # how far the sum of a row of probabilities may be off
 
 Array = NDArray[Any]
+Floats = NDArray[np.floating[Any]]
 
 
-def _as_array(value: Any, name: str) -> Array:
+def as_array(value: Any, name: str) -> Array:
+    """`value` as an array of any kind; no ragged lists, nothing masked."""
     try:
         array = np.asarray(value)
     except ValueError as error:  # a ragged list
@@ -28,6 +44,21 @@ def _as_array(value: Any, name: str) -> Array:
 def _index_of(bad: Array) -> str:
     index = np.unravel_index(int(np.argmax(bad)), bad.shape)
     return "[" + ", ".join(str(int(i)) for i in index) + "]"
+
+
+def as_int(value: Any, name: str, least: int | None = None) -> int:
+    """`value` as an int of at most 63 bits, at least `least`; no booleans, no floats."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise DTypeError(f"{name}: expected an integer, got {value!r}") from None
+    if least is not None and number < least:
+        raise ArgumentError(f"{name}: expected at least {least}, got {number}")
+    if abs(number) >= 2**63:
+        raise ArgumentError(f"{name}: expected an integer of 64 bits, got {number:.3g}")
+    return number
 
 
 def as_images(images: Any, name: str = "images") -> Array:
@@ -48,7 +79,7 @@ def as_images(images: Any, name: str = "images") -> Array:
     ArgumentError
         Values out of range, NaN or infinite.
     """
-    array = _as_array(images, name)
+    array = as_array(images, name)
     if array.dtype.kind not in "buif":
         raise DTypeError(
             f"{name}: expected integers in 0..255 or floats in 0..1, got dtype {array.dtype}"
@@ -136,7 +167,7 @@ def as_labels(labels: Any, n: int | None = None, name: str = "labels") -> Array:
     ArgumentError
         A float with a fraction, NaN, infinite, or an integer beyond 64 bits.
     """
-    array = _as_array(labels, name)
+    array = as_array(labels, name)
     if array.ndim != 1:
         hint = ""
         if array.ndim == 2 and array.shape[1] == 1:
@@ -162,14 +193,19 @@ def as_classes(classes: Any, name: str = "classes") -> Array:
     return array
 
 
-def check_labels_in(labels: Array, classes: Array, name: str = "labels") -> None:
-    """ArgumentError for a label that is not among `classes`; DTypeError for another kind."""
+def check_kind(labels: Array, classes: Array, name: str = "labels") -> None:
+    """DTypeError where one are integers and the other strings."""
     if labels.dtype.kind != classes.dtype.kind:
         kinds = {"i": "integers", "U": "strings"}
         raise DTypeError(
             f"{name}: expected {kinds[classes.dtype.kind]} like the classes, "
             f"got {kinds[labels.dtype.kind]}"
         )
+
+
+def check_labels_in(labels: Array, classes: Array, name: str = "labels") -> None:
+    """ArgumentError for a label that is not among `classes`; DTypeError for another kind."""
+    check_kind(labels, classes, name)
     bad = ~np.isin(labels, classes)
     if bad.any():
         shown = ", ".join(str(c) for c in classes[:12]) + (", ..." if len(classes) > 12 else "")
@@ -228,3 +264,47 @@ def _from_objects(array: Array, name: str) -> Array:
     raise DTypeError(
         f"{name}: expected integers or strings, got {type(items[0]).__name__} {items[0]!r} at [0]"
     )
+
+
+def as_floats(values: Any, name: str, shape: tuple[int | None, ...]) -> Floats:
+    """A finite, C-contiguous float32 or float64 array; None in `shape` stands for any size."""
+    array = as_array(values, name)
+    if array.dtype.kind not in "buif":
+        raise DTypeError(f"{name}: expected float32 or float64, got dtype {array.dtype}")
+    expected = "(" + ", ".join("nkd"[i] if s is None else str(s) for i, s in enumerate(shape)) + ")"
+    fits = all(want in (None, got) for want, got in zip(shape, array.shape, strict=False))
+    if array.ndim != len(shape) or not fits:
+        raise ShapeError(f"{name}: expected shape {expected}, got {array.shape}")
+    if len(shape) > 1 and array.shape[-1] == 0:
+        raise ShapeError(f"{name}: expected at least one column, got shape {array.shape}")
+    dtype = np.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else np.float64
+    floats: Floats = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+    bad = ~np.isfinite(floats)
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ArgumentError(
+            f"{name}: expected finite numbers, got {floats[where]} at {list(where)} "
+            f"({int(bad.sum())} such values)"
+        )
+    return floats
+
+
+def as_probs(values: Any, name: str, shape: tuple[int | None, ...], *, or_else: str = "") -> Floats:
+    """Rows of probabilities; `or_else` tells what else the caller takes."""
+    probs = as_floats(values, name, shape)
+    negative = probs < 0
+    if negative.any():
+        where = tuple(int(i) for i in np.argwhere(negative)[0])
+        raise ArgumentError(
+            f"{name}: expected probabilities, got {probs[where]:g} at {list(where)}{or_else}"
+        )
+    sums = probs.sum(axis=-1, dtype=np.float64)
+    off = np.abs(sums - 1.0) > TOLERANCE
+    if off.any():
+        where = tuple(int(i) for i in np.argwhere(off)[0])
+        raise ArgumentError(
+            f"{name}: expected rows that sum to 1 within {TOLERANCE:g}, got a sum of "
+            f"{sums[where]:g} in row {list(where)} ({int(off.sum())} such rows): "
+            f"divide each row by its sum{or_else}"
+        )
+    return probs

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed (data, disk), 2 usage, 130 interrupted.
 import argparse
 import json
 import os
+import re
 import sys
 import textwrap
 import time
@@ -28,7 +29,6 @@ __all__ = ["main"]
 DEFINITIONS = ["least_confident", "confident_wrong"]  # the article's two
 DOWNLOAD_SECONDS = 5.0
 SHOWN = 12  # rows of the table that is printed
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 KNOWN_FIELDS = {"probs", "labels", "images", "logits", "split"}  # of the evidence made here
 
 DESCRIPTION = """\
@@ -194,10 +194,10 @@ def _find(args: argparse.Namespace) -> int:
         )
         if model is None:
             model = _train(args, train, progress)
-            in_sample: dict[str, bool | None] = {"train": True, "test": False}
+            metadata = _fitted_to(model, train)
         else:
-            known = model.metadata_.get("trained_on") == train.sha256
-            in_sample = {"train": True, "test": False} if known else {"train": None, "test": None}
+            metadata = model.metadata_
+        in_sample = _in_sample(metadata, train, test)
         progress("looking at every image")
         ev = model.evidence(both.images, both.labels, split=both.split)
         index = np.concatenate([np.arange(len(train)), np.arange(len(test))])
@@ -207,9 +207,10 @@ def _find(args: argparse.Namespace) -> int:
             data=both[rows],
             split=np.asarray(both.split)[rows],
             index=index[rows],
-            in_sample=in_sample,
+            in_sample=in_sample[rows],
             evidence=ev[rows],
             model=model,
+            metadata=metadata,
             by=args.by,
             top=args.top,
             summary=_summary(args, train, test, model, {n: ev[part] for n, part in parts.items()}),
@@ -218,13 +219,14 @@ def _find(args: argparse.Namespace) -> int:
         progress("drawing")
         with folder.update() as stage:
             summary = write_result(stage, result)
-    _put(json.dumps(summary, indent=1) if args.json else _table(summary, args.out))
+    page = (folder.path / "index.html").absolute()
+    _put(json.dumps(summary, indent=1) if args.json else _table(summary, page))
     return 0
 
 
 def _load_data(choice: str, progress: Any) -> tuple["Dataset", "Dataset", list[str]]:
     """The training part, the test part, and what the reader must know about them."""
-    from ambigmnist.datasets import load_digits, load_mnist
+    from ambigmnist.datasets import _load_mnist, find_mnist, load_digits, load_mnist
 
     if choice == "digits":
         return *load_digits(), []
@@ -232,18 +234,22 @@ def _load_data(choice: str, progress: Any) -> tuple["Dataset", "Dataset", list[s
         return *load_mnist(download=True), []
     if choice != "auto":
         return *_load_folder(choice), []
-    try:
-        return *load_mnist(), []
-    except DataNotFoundError:
+    found = find_mnist()
+    if found is None:
         progress(f"MNIST is not on this machine; trying to fetch it ({DOWNLOAD_SECONDS:.0f} s)")
     try:
-        return *load_mnist(download=True, _timeout=DOWNLOAD_SECONDS), []
-    except (DataNotFoundError, FileError):
+        # Nothing is fetched where it is in order; in our own cache, what is damaged.
+        return *_load_mnist(None, download=True, timeout=DOWNLOAD_SECONDS), []
+    except (DataNotFoundError, FileError) as error:
+        if found is not None:
+            if found.source != "cache":
+                raise
+            _say(f"the copy of MNIST in {found.path} cannot be used: {error}")
         train, test = load_digits()
+    what = "was not found on this machine" if found is None else "could not be read from the cache"
     note = (
-        "This is not MNIST: it was not found on this machine and could not be downloaded. Used "
-        f"instead: the embedded set of {len(train) + len(test):,} real handwritten digits (UCI, "
-        "8 x 8, enlarged)."
+        f"This is not MNIST: it {what} and could not be downloaded. Used instead: the embedded "
+        f"set of {len(train) + len(test):,} real handwritten digits (UCI, 8 x 8, enlarged)."
     )
     advice = (
         "For MNIST, name the folder with its four files in AMBIGMNIST_DATA, or use --data PATH."
@@ -298,16 +304,10 @@ def _joined(train: "Dataset", test: "Dataset", model: "CNN | None") -> "Dataset"
 
 def _load_model(path: Path) -> "CNN":
     """A model file; its first bytes say which kind it is."""
+    from ambigmnist._keras import is_hdf5
     from ambigmnist.model import CNN
 
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(len(HDF5_MAGIC))
-    except FileNotFoundError:
-        raise DataNotFoundError(f"--model: there is no file {path}") from None
-    except OSError as error:
-        raise FileError(f"--model: {path}: cannot be read: {error.strerror}") from error
-    return CNN.from_keras(path) if start == HDF5_MAGIC else CNN.load(path)
+    return CNN.from_keras(path) if is_hdf5(path) else CNN.load(path)
 
 
 def _train(args: argparse.Namespace, train: "Dataset", progress: Any) -> "CNN":
@@ -319,6 +319,28 @@ def _train(args: argparse.Namespace, train: "Dataset", progress: Any) -> "CNN":
     model.fit(train.images, train.labels, verbose=0 if args.quiet else None)
     progress(f"trained in {time.monotonic() - start:.1f} s")
     return model
+
+
+def _fitted_to(model: "CNN", train: "Dataset") -> dict[str, str]:
+    """What the model's file says, so that a later run knows which images it was fitted to.
+
+    ``trained_on`` is the SHA-256 of the training part, ``trained_on_first`` how many of its images
+    took part: the presets hold out none, or the last ones.
+    """
+    count = len(model.train_index_)
+    if int(model.train_index_.max()) >= count:
+        return {"trained_on": train.sha256}
+    return {"trained_on": train.sha256, "trained_on_first": str(count)}
+
+
+def _in_sample(metadata: dict[str, str], train: "Dataset", test: "Dataset") -> list[bool | None]:
+    """Whether the model was fitted to each image of both parts; None where nothing says so."""
+    if metadata.get("trained_on") != train.sha256:
+        return [None] * (len(train) + len(test))
+    said = metadata.get("trained_on_first", "")
+    count = int(said) if re.fullmatch("[0-9]{1,18}", said) else None
+    rows = [None if count is None else i < count for i in range(len(train))]
+    return [*rows, *[False] * len(test)]
 
 
 def _summary(
@@ -371,7 +393,7 @@ def _summary(
     }
 
 
-def _table(summary: dict[str, Any], out: str) -> str:
+def _table(summary: dict[str, Any], page: Path) -> str:
     """What is printed: the numbers, then the first of each list side by side."""
     from ambigmnist._tables import text_table
 
@@ -396,7 +418,7 @@ def _table(summary: dict[str, Any], out: str) -> str:
     ranking = text_table(("rank", *summary["top"]), rows)
     return (
         f"{summary['data']['title']}\n{numbers}\n\n"
-        f"Most ambiguous: image (read as->label) score\n{ranking}\n\n{Path(out) / 'index.html'}"
+        f"Most ambiguous: image (read as->label) score\n{ranking}\n\n{page}"
     )
 
 

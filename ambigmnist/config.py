@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import platform
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import _ambigcore
+from ._validate import as_int
 from .errors import ArgumentError, DTypeError, MissingDependencyError
 
 __all__ = [
@@ -229,15 +229,7 @@ def register_threadpoolctl() -> None:
 
 
 def _checked(threads: Any) -> int:
-    try:
-        if isinstance(threads, (bool, np.bool_)):
-            raise TypeError
-        count = operator.index(threads)
-    except TypeError:
-        raise DTypeError(f"threads: expected an integer or None, got {threads!r}") from None
-    if count < 1:
-        raise ArgumentError(f"threads: expected at least 1, or None for the default, got {count}")
-    return min(count, MAX_THREADS)
+    return min(as_int(threads, "threads", least=1), MAX_THREADS)
 
 
 def _threads_and_source() -> tuple[int, str]:

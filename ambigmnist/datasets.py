@@ -254,9 +254,7 @@ def _as_rows(index: Any, n: int) -> Any:
     return np.atleast_1d(rows)
 
 
-def load_mnist(
-    *, path: PathLike | None = None, download: bool = False, _timeout: float | None = None
-) -> tuple[Dataset, Dataset]:
+def load_mnist(*, path: PathLike | None = None, download: bool = False) -> tuple[Dataset, Dataset]:
     """The 70,000 digits of MNIST: 60,000 to train with, 10,000 to test.
 
     Looked for in this order: `path` and nowhere else; the folder that ``AMBIGMNIST_DATA`` names,
@@ -297,9 +295,16 @@ def load_mnist(
     >>> X.shape, X.dtype, y.shape
     ((899, 28, 28), dtype('uint8'), (899,))
     """
+    return _load_mnist(path, download)
+
+
+def _load_mnist(
+    path: PathLike | None, download: bool, timeout: float | None = None
+) -> tuple[Dataset, Dataset]:
+    """`load_mnist`; the whole download may take `timeout` seconds."""
     from ambigmnist._mnist import load_arrays
 
-    arrays = load_arrays(path, download, _timeout)
+    arrays = load_arrays(path, download, timeout)
     train, test = (
         Dataset(*arrays[i : i + 2], classes=np.arange(10), name="mnist", split=split)
         for i, split in ((0, "train"), (2, "test"))

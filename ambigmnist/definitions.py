@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -14,25 +15,14 @@ from ambigmnist._names import suggest
 from ambigmnist._tables import html_table, text_table
 from ambigmnist.config import resolve_threads
 from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
-from ambigmnist.evidence import Evidence
+from ambigmnist.evidence import AXES, Evidence
 
 __all__ = ["Definition", "definition", "definitions", "find", "scores"]
 
 ScoreFunction = Callable[[Evidence], ArrayLike]
 F = TypeVar("F", bound=Callable[[Evidence], Any])
 
-_FIELDS = (
-    "probs",
-    "labels",
-    "images",
-    "logits",
-    "members",
-    "mc",
-    "history",
-    "embeddings",
-    "fold",
-    "split",
-)
+_FIELDS = tuple(AXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +54,9 @@ class Definition:
     wrong_only: bool = False
 
 
-def _core_score(name: str) -> ScoreFunction:
-    def function(ev: Evidence) -> NDArray[np.float64]:
-        labels = None if ev.labels is None else ev.given_index
-        return _ambigcore.scores(*ev._source, name, labels, resolve_threads(None))
-
-    return function
+def _core_score(name: str, ev: Evidence) -> NDArray[np.float64]:
+    labels = None if ev.labels is None else ev.given_index
+    return _ambigcore.scores(*ev._source, name, labels, resolve_threads(None))
 
 
 _NORTHCUTT = "Northcutt et al. 2021 (JAIR 70), confident learning"
@@ -99,7 +86,7 @@ _registry: dict[str, Definition] = {
         range_,
         tuple(needs.split()),
         source,
-        _core_score(name),
+        partial(_core_score, name),  # not a closure: a Ranking can be pickled
         wrong_only=name == "confident_wrong",
     )
     for name, formula, range_, needs, source in _BUILT_IN
@@ -261,7 +248,7 @@ def scores(ev: Evidence, record: Definition) -> NDArray[np.float64]:
             f"definition {record.name!r}: expected one score per image, shape ({ev.n},), "
             f"got {result.shape}"
         )
-    values: NDArray[np.float64] = np.require(result, np.float64, ["C_CONTIGUOUS", "ALIGNED"])
+    values = np.array(result, np.float64, order="C")  # a copy: the function may keep its own
     bad = np.isnan(values)
     if bad.any():
         raise ArgumentError(

@@ -13,6 +13,7 @@ __all__ = [
     "FileError",
     "MissingDependencyError",
     "OutOfMemoryError",
+    "OutOfRangeError",
     "ShapeError",
 ]
 
@@ -27,6 +28,10 @@ class ArgumentError(AmbigError, ValueError):
 
 class ShapeError(AmbigError, ValueError):
     """Arrays or layers whose sizes do not fit each other."""
+
+
+class OutOfRangeError(AmbigError, IndexError):
+    """An index of an image that is not there."""
 
 
 class DTypeError(AmbigError, TypeError):

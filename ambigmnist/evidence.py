@@ -10,20 +10,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore
-from ambigmnist._validate import as_classes, as_images, as_labels, check_labels_in
+from ambigmnist._validate import (
+    TOLERANCE,
+    Floats,
+    as_classes,
+    as_floats,
+    as_images,
+    as_labels,
+    as_probs,
+    check_labels_in,
+)
 from ambigmnist.config import resolve_threads
-from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
+from ambigmnist.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
 
 __all__ = ["Evidence"]
 
-TOLERANCE = 1e-3  # how far the sum of a row of probabilities may be off
-
-Floats = NDArray[np.floating[Any]]
 Indices = NDArray[np.intp]
 A = TypeVar("A", bound=NDArray[Any])
 
 # Which axis of each field runs over the images.
-_AXES = {
+AXES = {
     "probs": 0,
     "labels": 0,
     "images": 0,
@@ -115,9 +121,9 @@ class Evidence:
         fold: ArrayLike | None = None,
         split: ArrayLike | None = None,
     ) -> None:
-        self.logits = None if logits is None else _as_floats(logits, "logits", (None, None))
+        self.logits = None if logits is None else as_floats(logits, "logits", (None, None))
         if probs is not None:
-            self.probs = _as_probs(probs, "probs", (None, None))
+            self.probs = as_probs(probs, "probs", (None, None), or_else="; logits go into logits=")
         elif self.logits is not None:
             self.probs = _ambigcore.probabilities(self.logits, resolve_threads(None))
         else:
@@ -141,11 +147,11 @@ class Evidence:
             self.images = as_images(images)
             if len(self.images) != n:
                 raise ShapeError(f"images: expected {n}, one per row, got {len(self.images)}")
-        self.members = None if members is None else _as_probs(members, "members", (None, n, k))
-        self.mc = None if mc is None else _as_probs(mc, "mc", (None, n, k))
-        self.history = None if history is None else _as_probs(history, "history", (None, n, k))
+        self.members = None if members is None else as_probs(members, "members", (None, n, k))
+        self.mc = None if mc is None else as_probs(mc, "mc", (None, n, k))
+        self.history = None if history is None else as_probs(history, "history", (None, n, k))
         self.embeddings = (
-            None if embeddings is None else _as_floats(embeddings, "embeddings", (n, None))
+            None if embeddings is None else as_floats(embeddings, "embeddings", (n, None))
         )
         self.fold = None
         if fold is not None:
@@ -175,7 +181,7 @@ class Evidence:
 
     def _freeze(self) -> None:
         """Read-only views: results computed from them stay true."""
-        for name in (*_AXES, "classes"):
+        for name in (*AXES, "classes"):
             array = getattr(self, name)
             if array is not None:
                 setattr(self, name, _read_only(array.view()))
@@ -260,13 +266,16 @@ class Evidence:
 
     def __getitem__(self, key: Any) -> Evidence:
         """The evidence about some of the images: a slice, a mask (n,), or indices."""
-        rows = np.arange(self.n)[key]  # one place that judges every kind of key
+        try:
+            rows = np.arange(self.n)[key]  # one place that judges every kind of key
+        except IndexError as error:
+            raise OutOfRangeError(f"evidence of {self.n} images: {error}") from None
         if rows.ndim > 1:
             raise ShapeError(f"expected a slice, a mask or indices (m,), got shape {rows.shape}")
         rows = np.atleast_1d(rows)
         part = object.__new__(Evidence)
         part.classes = self.classes
-        for name, axis in _AXES.items():
+        for name, axis in AXES.items():
             array = getattr(self, name)
             setattr(part, name, None if array is None else np.take(array, rows, axis=axis))
         part._freeze()
@@ -278,7 +287,7 @@ class Evidence:
             text += f", accuracy {self.accuracy:.4f}, log loss {self.log_loss:.4g}"
         text += "\n  known: " + ", ".join(
             f"{name} {'x'.join(map(str, getattr(self, name).shape))}"
-            for name in _AXES
+            for name in AXES
             if self.has(name)
         )
         return text
@@ -294,50 +303,3 @@ def _shortened(classes: NDArray[Any]) -> str:
     if len(names) > 10:
         names = [*names[:4], "...", names[-1]]
     return " ".join(names)
-
-
-def _as_floats(values: ArrayLike, name: str, shape: tuple[int | None, ...]) -> Floats:
-    """A finite, C-contiguous float32 or float64 array; None in `shape` stands for any size."""
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise ShapeError(f"{name}: expected an array, got rows of different lengths") from error
-    if array.dtype.kind not in "buif":
-        raise DTypeError(f"{name}: expected float32 or float64, got dtype {array.dtype}")
-    expected = "(" + ", ".join("nkd"[i] if s is None else str(s) for i, s in enumerate(shape)) + ")"
-    fits = all(want in (None, got) for want, got in zip(shape, array.shape, strict=False))
-    if array.ndim != len(shape) or not fits:
-        raise ShapeError(f"{name}: expected shape {expected}, got {array.shape}")
-    if array.shape[-1] == 0:
-        raise ShapeError(f"{name}: expected at least one column, got shape {array.shape}")
-    dtype = np.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else np.float64
-    floats: Floats = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
-    bad = ~np.isfinite(floats)
-    if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ArgumentError(
-            f"{name}: expected finite numbers, got {floats[where]} at {list(where)} "
-            f"({int(bad.sum())} such values)"
-        )
-    return floats
-
-
-def _as_probs(values: ArrayLike, name: str, shape: tuple[int | None, ...]) -> Floats:
-    probs = _as_floats(values, name, shape)
-    negative = probs < 0
-    if negative.any():
-        where = tuple(int(i) for i in np.argwhere(negative)[0])
-        raise ArgumentError(
-            f"{name}: expected probabilities, got {probs[where]:g} at {list(where)}: "
-            "logits go into logits="
-        )
-    sums = probs.sum(axis=-1, dtype=np.float64)
-    off = np.abs(sums - 1.0) > TOLERANCE
-    if off.any():
-        where = tuple(int(i) for i in np.argwhere(off)[0])
-        raise ArgumentError(
-            f"{name}: expected rows that sum to 1 within {TOLERANCE:g}, got a sum of "
-            f"{sums[where]:g} in row {list(where)} ({int(off.sum())} such rows): "
-            "divide each row by its sum, or pass logits="
-        )
-    return probs

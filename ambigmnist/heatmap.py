@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore
 from ambigmnist._tables import html_table, text_table
+from ambigmnist._validate import as_int
 from ambigmnist.config import resolve_threads
 from ambigmnist.definitions import Definition, find
 from ambigmnist.definitions import scores as scores_of
 from ambigmnist.errors import ArgumentError
 from ambigmnist.evidence import Evidence, Indices
-from ambigmnist.ranking import Ranking, _as_int
+from ambigmnist.ranking import Ranking
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,9 +82,10 @@ class Heatmap:
         return Ranking(ev, self.definition, self._all_scores, rows[inside])
 
     def _column(self, value: Any, name: str) -> int:
-        for column, known in enumerate(self.classes.tolist()):
-            if known == value:
-                return column
+        if np.ndim(value) == 0:
+            columns = np.flatnonzero(self.classes == value)
+            if len(columns):
+                return int(columns[0])
         shown = ", ".join(str(c) for c in self.classes[:12])
         raise ArgumentError(f"{name}: expected one of the classes {shown}, got {value!r}")
 
@@ -161,7 +163,7 @@ def heatmap(
     if among is None:
         among = ev.n if kind == "probability" else max(1, min(100, ev.n // 20))
     else:
-        among = _as_int(among, "among")
+        among = as_int(among, "among")
         if among < 0:
             raise ArgumentError(f"among: expected 0 or more, got {among}")
     rows = _ambigcore.top_k(scores, min(among, ev.n))

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore
-from ambigmnist._network import choice, integer
+from ambigmnist._network import choice
+from ambigmnist._validate import as_array, as_floats, as_int
 from ambigmnist.config import resolve_threads
 from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
 
@@ -43,10 +44,7 @@ _SOFTMAX, _SIGMOID = 0, 1
 
 
 def _floats(value: ArrayLike, name: str, ndim: int | None = None) -> Floats:
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ShapeError(f"{name}: expected an array, got items of different shapes") from None
+    array = as_array(value, name)
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
     if ndim is not None and array.ndim != ndim:
@@ -136,8 +134,12 @@ def maxpool2d_backward(dy: ArrayLike, argmax: ArrayLike, shape: tuple[int, ...])
     if len(sizes) not in (2, 4):
         raise ShapeError(f"shape: expected (n, h, w, c) or (h, w), got {sizes}")
     h, w = sizes[1:3] if len(sizes) == 4 else sizes
-    places = np.require(np.asarray(argmax), requirements=["C_CONTIGUOUS", "ALIGNED"])
-    if places.size and places.dtype == np.uint8 and places.max() > 3:
+    places = np.require(as_array(argmax, "argmax"), requirements=["C_CONTIGUOUS", "ALIGNED"])
+    if places.dtype != np.uint8:
+        raise DTypeError(
+            f"argmax: expected uint8, as maxpool2d_forward returns it, got {places.dtype}"
+        )
+    if places.size and places.max() > 3:
         raise ArgumentError(f"argmax: expected places 0..3 in a window, got {places.max()}")
     return _ambigcore.maxpool2d_backward(gradient, places, h, w)
 
@@ -186,14 +188,14 @@ def dropout_forward(
     rows = array.shape[0]
     size = array.size // rows if rows else 0
     mask = _ambigcore.dropout_mask(
-        rows, size, share, integer(seed, "seed", least=0), _step(step)
+        rows, size, share, as_int(seed, "seed", least=0), _step(step)
     ).reshape(array.shape)
     return _ambigcore.dropout_apply(array, mask, share), mask
 
 
 def dropout_backward(dy: ArrayLike, mask: ArrayLike, rate: float) -> Floats:
     """dy / (1 - rate) where the mask is True, else 0."""
-    given = np.asarray(mask)
+    given = as_array(mask, "mask")
     if given.dtype.kind not in "bui":
         raise DTypeError(f"mask: expected bool, got dtype {given.dtype}")
     kept = np.require(given, np.bool_, ["C_CONTIGUOUS", "ALIGNED"])
@@ -201,7 +203,7 @@ def dropout_backward(dy: ArrayLike, mask: ArrayLike, rate: float) -> Floats:
 
 
 def _step(step: Any) -> int:
-    number = integer(step, "step", least=0)
+    number = as_int(step, "step", least=0)
     if number >= 2**32:
         raise ArgumentError(f"step: expected a number below 2**32, got {number}")
     return number
@@ -230,9 +232,10 @@ def flatten_backward(dy: ArrayLike, shape: tuple[int, ...]) -> Floats:
 
 def _sizes(shape: Any) -> tuple[int, ...]:
     try:
-        return tuple(integer(size, "shape", least=0) for size in shape)
+        sizes = tuple(shape)
     except TypeError:
         raise ArgumentError(f"shape: expected a tuple of integers, got {shape!r}") from None
+    return tuple(as_int(size, "shape", least=0) for size in sizes)
 
 
 def softmax_cross_entropy_forward(
@@ -288,7 +291,7 @@ def _loss_arguments(
 ) -> tuple[Floats, Floats, NDArray[np.float64]]:
     values = _floats(z, name, 2)
     n, k = values.shape
-    given = np.asarray(y)
+    given = as_array(y, "y")
     if given.ndim == 1:
         if given.dtype.kind not in "iu":
             raise DTypeError(
@@ -297,7 +300,9 @@ def _loss_arguments(
         if len(given) != n:
             raise ShapeError(f"y: expected {n} labels, got {len(given)}")
         if n and not (given.min() >= 0 and given.max() < k):
-            raise ArgumentError(f"y: expected labels in 0..{k - 1}")
+            raise ArgumentError(
+                f"y: expected labels in 0..{k - 1}, got values from {given.min()} to {given.max()}"
+            )
         targets = np.zeros((n, k), np.float32)
         targets[np.arange(n), given] = 1
     else:
@@ -305,5 +310,5 @@ def _loss_arguments(
     if sample_weight is None:
         weights = np.ones(n)
     else:
-        weights = _floats(sample_weight, "sample_weight", 1).astype(np.float64)
+        weights = as_floats(sample_weight, "sample_weight", (n,)).astype(np.float64)
     return values, targets, weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -24,16 +24,15 @@ from ambigmnist._network import (
     Summary,
     build,
     choice,
-    integer,
     number,
     optimizer_settings,
     parse_layers,
 )
-from ambigmnist._progress import progress
+from ambigmnist._progress import check_verbose, progress
 from ambigmnist._training_data import TrainingData
-from ambigmnist._validate import as_classes, as_images, as_labels
+from ambigmnist._validate import as_classes, as_images, as_int, as_labels, check_kind
 from ambigmnist.config import resolve_threads
-from ambigmnist.errors import ArgumentError, BusyError, DataError
+from ambigmnist.errors import ArgumentError, BusyError, DataError, DTypeError
 from ambigmnist.evidence import Evidence
 
 __all__ = ["CNN"]
@@ -87,6 +86,8 @@ class CNN:
     history : dict of ndarray (epochs,)
         loss, accuracy (with dropout, while training), val_loss, val_accuracy (NaN without
         validation images), learning_rate (of the last step), seconds.
+    train_index_ : ndarray (m,) of intp
+        Which images the last fit learned from: all but those held out. Not kept by `save`.
     metadata_ : dict of str
         Texts of the file that the model was loaded from.
 
@@ -103,7 +104,7 @@ class CNN:
         self,
         preset: str = "fast",
         *,
-        layers: Iterable[LayerLike] | None = None,
+        layers: Sequence[LayerLike] | None = None,
         loss: str | None = None,
         optimizer: str | tuple[str, Mapping[str, float]] | None = None,
         learning_rate: float | None = None,
@@ -179,6 +180,9 @@ class CNN:
         BusyError
             The model is being trained in another thread.
         """
+        check_verbose(verbose)
+        if callback is not None and not callable(callback):
+            raise DTypeError(f"callback: expected a function of a dict, got {callback!r}")
         if not self._fit_lock.acquire(blocking=False):
             raise BusyError("this model is being trained in another thread; wait for it to end")
         try:
@@ -213,7 +217,7 @@ class CNN:
         return PRESETS[self.preset].replaced(mine).replaced(changes)
 
     def _checked_seed(self) -> int:
-        return integer(self.seed, "seed", least=0)
+        return as_int(self.seed, "seed", least=0)
 
     def _train(
         self,
@@ -240,16 +244,15 @@ class CNN:
             epsilon,
             choice(recipe.schedule, "schedule", SCHEDULES),
             number(recipe.learning_rate, "learning_rate"),
-            integer(recipe.batch_size, "batch_size"),
+            as_int(recipe.batch_size, "batch_size", least=1),
             epochs,
-            integer(recipe.patience, "patience", least=0),
+            as_int(recipe.patience, "patience", least=0),
             self._checked_seed(),
             len(data.train_index),
             resolve_threads(self.threads),
         )
         history: dict[str, list[float]] = {name: [] for name in _HISTORY}
-        # From here on the model is the new network, so that an interruption leaves it usable.
-        self.metadata_: dict[str, str] = {}
+        diverged = False
         try:
             with progress(verbose, epochs, network) as shown:
                 for _ in range(epochs):
@@ -257,6 +260,7 @@ class CNN:
                     epoch, *values, _, stop = network.train_epoch(data.train, data.held, shown.tick)
                     row = dict(zip(_HISTORY, [*values, time.perf_counter() - start], strict=True))
                     if not np.isfinite(row["loss"]):
+                        diverged = True
                         raise ArgumentError(
                             f"the loss is {row['loss']} after epoch {epoch}: training diverged; "
                             "try a lower learning_rate"
@@ -266,10 +270,9 @@ class CNN:
                     shown.epoch(epoch, row)
                     if stop or (callback is not None and callback({"epoch": epoch, **row})):
                         break
-        except ArgumentError:
-            raise  # nothing worth keeping
         except BaseException:
-            self._adopt(network, layers, data, history)
+            if not diverged:  # interrupted, or a callback failed: what was learned is usable
+                self._adopt(network, layers, data, history)
             raise
         self._adopt(network, layers, data, history)
 
@@ -286,6 +289,8 @@ class CNN:
         self._image_shape = data.image_shape
         self.classes_ = data.classes
         self.history = {name: np.array(values) for name, values in history.items()}
+        self.train_index_ = data.train_index
+        self.metadata_: dict[str, str] = {}
 
     def _check_warm_start(self, layers: list[Layer], data: TrainingData) -> None:
         self._require_fitted()
@@ -297,8 +302,8 @@ class CNN:
     @staticmethod
     def _count_epochs(recipe: Recipe, n_train: int) -> int:
         if recipe.epochs is not None:
-            return integer(recipe.epochs, "epochs")
-        steps = -(-n_train // min(integer(recipe.batch_size, "batch_size"), n_train))
+            return as_int(recipe.epochs, "epochs", least=1)
+        steps = -(-n_train // min(as_int(recipe.batch_size, "batch_size", least=1), n_train))
         return max(3, -(-1000 // steps))
 
     # --- prediction --------------------------------------------------------------------------
@@ -337,7 +342,9 @@ class CNN:
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Accuracy: the share of images whose label is predicted."""
+        self._require_fitted()
         labels = as_labels(y, len(np.asarray(X)), "y")
+        check_kind(labels, self.classes_, "y")
         if len(labels) == 0:
             raise ArgumentError("score: expected at least one image, got none")
         return float(np.mean(self.predict(X) == labels))
@@ -350,7 +357,7 @@ class CNN:
     def feature_maps(self, X: ArrayLike, layer: int) -> Floats:
         """The output of layer number `layer` (0 is the first), (n, h, w, c) or (n, units)."""
         self._require_fitted()
-        last = integer(layer, "layer", least=0) + 1
+        last = as_int(layer, "layer", least=0) + 1
         if last > len(self._layers):
             raise ArgumentError(f"layer: expected 0 to {len(self._layers) - 1}, got {layer}")
         values, shape = self._forward(X, last)
@@ -423,7 +430,9 @@ class CNN:
                              "batch_size", "epochs", "validation_split", "patience", "seed")
             },
         }  # fmt: skip
-        texts = {"ambigmnist": json.dumps(config), **(metadata or {})}
+        if "ambigmnist" in (metadata or {}):
+            raise ArgumentError('metadata: expected names other than "ambigmnist", which is taken')
+        texts = {"ambigmnist": json.dumps(config, default=_plain), **(metadata or {})}
         _safetensors.save(path, tensors, texts)
 
     @classmethod
@@ -438,7 +447,7 @@ class CNN:
         tensors, texts = _safetensors.load(path)
         try:
             return cls._from_file(tensors, dict(texts))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
             raise DataError(f"{path}: not a model saved by ambigmnist: {reason}") from None
 
@@ -461,10 +470,14 @@ class CNN:
                 raise ValueError(
                     f"{name}: expected float32 {shape}, got {array.dtype} {array.shape}"
                 )
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name}: expected finite numbers")
             arrays.append(array)
         classes = as_classes(config["classes"])
         history = {n: tensors[f"history.{n}"] for n in _HISTORY if f"history.{n}" in tensors}
         model._take(network, layers, tuple(config["image_shape"]), arrays, classes)
+        if history:  # the file leaves out how long it took
+            history["seconds"] = np.full_like(history["loss"], np.nan)
         model.history = history
         model.metadata_ = texts
         return model
@@ -525,6 +538,11 @@ class CNN:
         if params is not None:
             self._network = build(self._layers, self._image_shape)
             self._network.set_params(params)
+
+
+def _plain(value: Any) -> Any:
+    """A setting that JSON does not know: a NumPy number, or a mapping."""
+    return value.item() if isinstance(value, np.generic) else dict(value)
 
 
 def _written(layer: Layer) -> LayerLike:

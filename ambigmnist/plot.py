@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ambigmnist.errors import ArgumentError, DTypeError
+from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
 from ambigmnist.evidence import Evidence
 from ambigmnist.heatmap import Heatmap
 from ambigmnist.ranking import Ranking
@@ -88,6 +88,7 @@ def gallery(
     rows: int | None = None,
     cols: int | None = None,
     *,
+    names: Sequence[object] | None = None,
     ax: Axes | None = None,
 ) -> Figure:
     """The images of a ranking in its order, enlarged without blur, titled ``index (guess->truth)``.
@@ -100,6 +101,8 @@ def gallery(
         With images. Of an Evidence: its images in their own order.
     rows, cols : int, optional
         By default as many as the images need, at most 6 rows of 8.
+    names : sequence (n,), optional
+        What the titles call each image of the evidence, in its order, instead of by its index.
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
 
@@ -127,9 +130,15 @@ def gallery(
         raise ArgumentError(
             "gallery: expected an evidence with images, got none: pass images= to Evidence"
         )
+    if names is None:
+        names = range(ev.n)
+    elif isinstance(names, str) or not isinstance(names, Sequence | np.ndarray):
+        raise DTypeError(f"names: expected a sequence of names, got {type(names).__name__}")
+    elif len(names) != ev.n:
+        raise ShapeError(f"names: expected {ev.n}, one per image, got {len(names)}")
     rows, cols = _grid(len(indices), rows, cols)
     indices = indices[: rows * cols]
-    titles = _titles(ev, indices)
+    titles = _titles(ev, indices, [names[i] for i in indices.tolist()])
     longest = max(map(len, titles), default=0)
     if ax is None:
         height, width = ev.images.shape[1:3]
@@ -157,12 +166,12 @@ def gallery(
     return _figure_of(ax)
 
 
-def _titles(ev: Evidence, indices: NDArray[np.intp]) -> list[str]:
+def _titles(ev: Evidence, indices: NDArray[np.intp], names: Sequence[object]) -> list[str]:
     guesses = ev.predicted[indices]
     if ev.labels is None:
-        return [f"{i} ({guess})" for i, guess in zip(indices, guesses, strict=True)]
+        return [f"{name} ({guess})" for name, guess in zip(names, guesses, strict=True)]
     truths = ev.labels[indices]
-    return [f"{i} ({a}->{b})" for i, a, b in zip(indices, guesses, truths, strict=True)]
+    return [f"{name} ({a}->{b})" for name, a, b in zip(names, guesses, truths, strict=True)]
 
 
 def draw_heatmap(heatmap: Heatmap, ax: Axes | None = None) -> Figure:

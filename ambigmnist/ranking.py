@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
@@ -15,9 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 from ambigmnist import _ambigcore
 from ambigmnist._files import PathLike, atomic_write
 from ambigmnist._tables import html_table, text_table
+from ambigmnist._validate import as_array, as_int
 from ambigmnist.definitions import Definition, find
 from ambigmnist.definitions import scores as scores_of
-from ambigmnist.errors import ArgumentError, DTypeError, MissingDependencyError, ShapeError
+from ambigmnist.errors import (
+    ArgumentError,
+    DTypeError,
+    MissingDependencyError,
+    OutOfRangeError,
+    ShapeError,
+)
 from ambigmnist.evidence import Evidence, Indices
 
 if TYPE_CHECKING:
@@ -80,6 +86,8 @@ class Ranking:
         )
         self.note = note
         self._all_scores = all_scores
+        for array in (self.indices, self.ranks, self.scores):
+            array.flags.writeable = False  # score_of and slices must go on telling the same
 
     def score_of(self, index: int) -> float:
         """The score of image `index` of the evidence, whether it is listed here or not."""
@@ -95,7 +103,7 @@ class Ranking:
         return int(self.ranks[found[0]])
 
     def _checked(self, index: int) -> int:
-        index = _as_int(index, "index")
+        index = as_int(index, "index")
         if not 0 <= index < self.evidence.n:
             raise ArgumentError(f"index: expected 0..{self.evidence.n - 1}, got {index}")
         return index
@@ -118,7 +126,9 @@ class Ranking:
                 self.indices[key],
                 ranks=self.ranks[key],
             )
-        key = _as_int(key, "position")
+        key = as_int(key, "position")
+        if not -len(self) <= key < len(self):
+            raise OutOfRangeError(f"position: expected -{len(self)} to {len(self) - 1}, got {key}")
         return Ranked(
             int(self.ranks[key]),
             int(self.indices[key]),
@@ -237,20 +247,9 @@ def _wrong_note(wrong: int) -> str:
     return f"wrong predictions only: there are {wrong}"
 
 
-def _as_int(value: Any, name: str) -> int:
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise DTypeError(
-            f"{name}: expected an integer, got {type(value).__name__} {value!r}"
-        ) from None
-
-
 def _as_rows(where: ArrayLike, n: int) -> Indices:
     """The images that `where` chooses, in rising order."""
-    chosen = np.asarray(where)
+    chosen = as_array(where, "where")
     if chosen.ndim != 1:
         raise ShapeError(f"where: expected a mask ({n},) or indices (m,), got {chosen.shape}")
     if chosen.dtype.kind == "b":
@@ -314,9 +313,7 @@ def rank(
     rows = np.arange(ev.n) if where is None else _as_rows(where, ev.n)
     note = ""
     if k is not None:
-        k = _as_int(k, "k")
-        if k < 0:
-            raise ArgumentError(f"k: expected 0 or more, got {k}")
+        k = as_int(k, "k", least=0)
         if record.wrong_only:
             rows = rows[ev.given_index[rows] != ev.predicted_index[rows]]
             if len(rows) < k:

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from html import unescape
 from pathlib import Path
 
@@ -22,7 +23,9 @@ import pytest
 from PIL import Image
 
 import ambigmnist as am
-from ambigmnist import _folder, _output, cli
+from ambigmnist import _folder, _mnist, _output, cli
+from ambigmnist._idx import idx_bytes
+from ambigmnist._network import PRESETS
 from ambigmnist.datasets import load_digits
 
 DEFINITIONS = ["least_confident", "confident_wrong"]
@@ -226,6 +229,87 @@ def test_saved_model_knows_what_it_was_trained_on(trained, tmp_path, capsys):
     assert json.loads(text)["evaluation"] == trained[1]["evaluation"]
     assert json.loads(text)["model"]["preset"] is None
     assert "training-curves.svg" in json.loads(text)["files"]  # the model kept its history
+
+
+def test_images_held_out_are_not_in_sample(tmp_path, capsys, monkeypatch):
+    """The preset of the article stops early by the last fifth, and the model's file says so."""
+    monkeypatch.setitem(PRESETS, "seed", PRESETS["seed"].replaced({"epochs": 1}))
+    first, second, old = tmp_path / "first", tmp_path / "second", tmp_path / "old"
+    everything = ["--data", "digits", "--split", "all", "--by", "margin", "--quiet"]
+    assert run(capsys, *everything, "--preset", "seed", "--out", first)[0] == 0
+    file = first / "model.safetensors"
+    assert run(capsys, *everything, "--model", file, "--out", second)[0] == 0
+    for folder in (first, second):
+        rows = table(folder)
+        held = sorted(
+            int(r["index"]) for r in rows if (r["split"], r["in_sample"]) == ("train", "false")
+        )
+        assert held == list(range(718, 898))
+        assert sum(r["in_sample"] == "true" for r in rows) == 718
+        assert {r["in_sample"] for r in rows if r["split"] == "test"} == {"false"}
+    assert (first / "model.safetensors").read_bytes() == (second / file.name).read_bytes()
+
+    # A file that does not say which images of the part leaves it open.
+    model = am.CNN.load(file)
+    texts = {k: v for k, v in model.metadata_.items() if k == "trained_on"}
+    for more in ({}, {"trained_on_first": "-1"}, {"trained_on_first": "many"}):
+        model.save(tmp_path / "m", metadata={**texts, **more})
+        assert run(capsys, *everything, "--model", tmp_path / "m", "--out", old)[0] == 0
+        assert {(r["split"], r["in_sample"]) for r in table(old)} == {
+            ("train", ""),
+            ("test", "false"),
+        }
+
+
+@pytest.mark.parametrize("split", ["test", "all"])
+def test_galleries_call_images_what_the_tables_call_them(
+    trained, tmp_path, capsys, monkeypatch, split
+):
+    titles = []
+
+    def write(stage, name, figure, real=_output._write_figure):
+        if name == "gallery-margin":
+            titles.extend(cell.get_title() for cell in figure.axes[0].child_axes)
+        real(stage, name, figure)
+
+    monkeypatch.setattr(_output, "_write_figure", write)
+    args = with_model(trained, tmp_path / "out", "--by", "margin", "--split", split)
+    code, text, _ = run(capsys, *args)
+    assert code == 0
+    assert len(titles) == 12
+    printed = re.findall(r"^ +\d+  (.+?\))", text, re.MULTILINE)
+    assert titles == printed
+    assert all(title.startswith(("train ", "test ")) == (split == "all") for title in titles)
+
+
+def test_everything_is_ranked_once(trained, tmp_path, capsys, monkeypatch):
+    asked = []
+
+    def rank(ev, by, k=None, real=am.rank):
+        asked.append(by)
+        return real(ev, by, k)
+
+    monkeypatch.setattr(_output, "rank", rank)
+    assert run(capsys, *with_model(trained, tmp_path / "out"))[0] == 0
+    assert asked == DEFINITIONS
+
+
+@pytest.mark.parametrize("k", [0, 2, 3, 9])
+@pytest.mark.parametrize("given", [[0, 1, 1, 0, 1], [1, 1, 0, 0, 1], [0, 0, 1, 1, 0]])
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_the_top_of_a_ranking_is_what_rank_gives(name, given, k):
+    p = np.array([0.9, 0.2, 0.3, 0.6, 0.4])  # read as 0, 1, 1, 0, 1
+    ev = am.Evidence(np.stack([p, 1 - p], 1), given)
+    top, expected = _output._top(am.rank(ev, name), k), am.rank(ev, name, k)
+    assert list(top) == list(expected)
+    assert top.note == expected.note
+
+
+def test_the_last_line_is_where_the_page_is(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, text, _ = run(capsys, *with_model(trained, Path("here")))
+    assert code == 0
+    assert text.splitlines()[-1] == str(tmp_path / "here" / "index.html")
 
 
 # ---- a second run ----
@@ -504,7 +588,11 @@ def test_version_and_help_are_quick(capsys):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "there is no file"), (b"", "safetensors"), (b"\x89HDF\r\n\x1a\n garbage", "HDF5")],
+    [
+        (None, "expected a file, got: No such file"),
+        (b"", "safetensors"),
+        (b"\x89HDF\r\n\x1a\n garbage", "HDF5"),
+    ],
 )
 def test_bad_model_files(tmp_path, capsys, content, message):
     path = tmp_path / "model"
@@ -514,6 +602,26 @@ def test_bad_model_files(tmp_path, capsys, content, message):
     assert (code, text) == (1, "")
     assert message in err
     assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_are_not_waited_for(tmp_path):
+    """A pipe that nobody writes to is refused, whatever kind of model it may hold."""
+    for name in ("model.h5", "model.safetensors"):
+        os.mkfifo(tmp_path / name)
+        done = subprocess.run(
+            [*COMMAND, "--data", "digits", "--model", name, "--out", "out"],
+            capture_output=True,
+            cwd=tmp_path,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 1
+        assert f"{name}: expected a file, got a device or a pipe" in done.stderr
+    for load in (am.CNN.from_keras, am.CNN.load):
+        with pytest.raises(am.FileError, match="device or a pipe"):
+            load(tmp_path / "model.h5")
     assert not (tmp_path / "out").exists()
 
 
@@ -585,21 +693,82 @@ def test_folder_without_data(tmp_path, capsys, no_training):
 def test_fallback_to_the_digits_is_loud(trained, tmp_path, capsys, monkeypatch):
     asked = []
 
-    def load_mnist(**options):
-        asked.append(options)
+    def load_mnist(path, download, timeout):
+        asked.append((path, download, timeout))
         raise am.DataNotFoundError("no network")
 
-    monkeypatch.setattr("ambigmnist.datasets.load_mnist", load_mnist)
+    monkeypatch.setattr("ambigmnist.datasets._load_mnist", load_mnist)
+    monkeypatch.setattr("ambigmnist.datasets.find_mnist", lambda: None)
     args = with_model(trained, tmp_path / "out", "--quiet")[2:]
     code, text, err = run(capsys, *args)
     assert code == 0
-    assert asked == [{}, {"download": True, "_timeout": 5.0}]
+    assert asked == [(None, True, 5.0)]
     said = " ".join(err.split())  # --quiet does not silence it
     assert "This is not MNIST" in said
     assert "1,797 real handwritten digits" in said
     assert "AMBIGMNIST_DATA" in said
     assert text.startswith("the UCI digits\n")
     assert "This is not MNIST" in (tmp_path / "out" / "index.html").read_text()
+
+
+@pytest.fixture
+def damaged_cache(tmp_path, monkeypatch) -> Path:
+    """Four files of junk in the own cache, which is all there is; nothing can be downloaded."""
+    for name in ("AMBIGMNIST_DATA", "KERAS_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_mnist, "MIRRORS", ())
+    folder = tmp_path / "cache" / "ambigmnist" / "mnist"
+    folder.mkdir(parents=True)
+    for name in _mnist.FILES:
+        (folder / name).write_bytes(idx_bytes(np.zeros((2, 3, 3), np.uint8)))
+    return folder
+
+
+def test_a_damaged_cache_leads_to_the_digits(trained, damaged_cache, tmp_path, capsys):
+    code, text, err = run(capsys, *with_model(trained, tmp_path / "out", "--quiet")[2:])
+    assert code == 0, err
+    said = " ".join(err.split())  # --quiet does not silence it
+    assert str(damaged_cache) in said
+    assert (
+        "This is not MNIST: it could not be read from the cache and could not be downloaded" in said
+    )
+    assert text.startswith("the UCI digits\n")
+    assert "not be read from the cache" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_damaged_cache_is_downloaded_again(damaged_cache, monkeypatch):
+    payloads = {
+        name: idx_bytes(np.zeros((10, 28, 28) if "images" in name else 10, np.uint8))
+        for name in _mnist.FILES
+    }
+    hashes = {name: hashlib.sha256(payload).hexdigest() for name, payload in payloads.items()}
+    limits = []
+
+    def fetch(url, name, patience, deadline):
+        limits.append(deadline - time.monotonic())
+        return payloads[name]
+
+    monkeypatch.setattr(_mnist, "FILES", hashes)
+    monkeypatch.setattr(_mnist, "MIRRORS", ("mirror/",))
+    monkeypatch.setattr(_mnist, "_fetch", fetch)
+    train, _, notes = cli._load_data("auto", lambda text: None)
+    assert (train.name, len(train), notes) == ("mnist", 10, [])
+    assert len(limits) == 4
+    assert max(limits) <= 5
+
+
+@pytest.mark.parametrize("how", ["environment", "path"])
+def test_damaged_data_that_was_named_is_an_error(damaged_cache, tmp_path, monkeypatch, how):
+    named = tmp_path / "named"
+    damaged_cache.rename(named)
+    for name in _mnist.FILES:
+        (named / name).write_bytes(b"junk")
+    monkeypatch.setenv("AMBIGMNIST_DATA", str(named) if how == "environment" else "")
+    with pytest.raises(am.DataError, match="named"):
+        cli._load_data("auto" if how == "environment" else str(named), lambda text: None)
 
 
 @pytest.mark.parametrize("labels", [["a/b", "<b>x</b>", "../../é"], ["=1+1", "-", " "]])
@@ -616,9 +785,10 @@ def test_class_names_of_any_kind(trained, tmp_path, labels):
         data=data,
         split=data.split,
         index=np.arange(12),
-        in_sample={"train": None, "test": None},
+        in_sample=[None] * 12,
         evidence=ev,
         model=am.CNN.load(trained[0] / "model.safetensors"),
+        metadata={},
         by=DEFINITIONS,
         top=12,
         summary={k: v for k, v in summary.items() if k not in ("top", "heatmaps", "files")},

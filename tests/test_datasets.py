@@ -20,7 +20,14 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from ambigmnist import _mnist
 from ambigmnist._idx import idx_bytes
 from ambigmnist._validate import as_classes, as_images, as_labels, check_labels_in
-from ambigmnist.datasets import Dataset, find_mnist, load_digits, load_mnist, save_idx
+from ambigmnist.datasets import (
+    Dataset,
+    _load_mnist,
+    find_mnist,
+    load_digits,
+    load_mnist,
+    save_idx,
+)
 from ambigmnist.errors import (
     AmbigError,
     ArgumentError,
@@ -728,7 +735,7 @@ def test_the_time_of_all_attempts_is_limited(fake, tmp_path, mirrors, how):
         mirrors({}, behave)
     start = time.monotonic()
     with pytest.raises(DataNotFoundError, match="Timeout"):
-        load_mnist(download=True, _timeout=0.9)
+        _load_mnist(None, download=True, timeout=0.9)
     elapsed = time.monotonic() - start
     done.set()
     assert 0.5 < elapsed < 2.5
@@ -739,7 +746,7 @@ def test_a_silent_mirror_leaves_time_for_the_next(fake, tmp_path, mirrors):
     done = threading.Event()
     mirrors({}, lambda handler: done.wait(5))
     mirrors({name: gzip.compress(payload) for name, payload in fake.items()})
-    check_fake(*load_mnist(download=True, _timeout=2.0))
+    check_fake(*_load_mnist(None, download=True, timeout=2.0))
     done.set()
 
 

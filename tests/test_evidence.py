@@ -165,7 +165,7 @@ def broken(value, row=1, col=0):
         (np.ones((3, 0)), ShapeError, "at least one column"),
         (np.ones(3), ShapeError, r"\(n, k\), got \(3,\)"),
         (np.ones((3, 2, 1)), ShapeError, r"\(n, k\)"),
-        ([[1.0], [0.5, 0.5]], ShapeError, "different lengths"),
+        ([[1.0], [0.5, 0.5]], ShapeError, "different shapes"),
         ([["a", "b"]], DTypeError, "got dtype <U1"),
         (np.ones((3, 1), complex), DTypeError, "complex"),
         (None, ArgumentError, "no logits"),

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from ambigmnist import _files
-from ambigmnist._files import as_path, atomic_path, atomic_write, read_bytes
+from ambigmnist._files import as_path, atomic_path, atomic_write, read_bytes, read_start
 from ambigmnist.errors import ArgumentError, DataNotFoundError, DTypeError, FileError
 
 
@@ -133,6 +133,20 @@ def test_a_protected_file_is_not_replaced(tmp_path, monkeypatch):
         atomic_write(path, b"new")
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a"]
+
+
+def test_the_start_of_a_file(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"start and rest")
+    assert read_start(path, 5) == b"start"
+    assert read_start(path, 99) == b"start and rest"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileError, match="device or a pipe"):
+        read_start(tmp_path / "pipe", 5)  # and does not wait for a writer
+    with pytest.raises(FileError, match="got a folder"):
+        read_start(tmp_path, 5)
+    with pytest.raises(DataNotFoundError, match="No such file"):
+        read_start(tmp_path / "none", 5)
 
 
 def test_what_cannot_be_read(tmp_path, monkeypatch):

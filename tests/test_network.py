@@ -321,19 +321,22 @@ def big_batch():
 def test_a_callback_stops_within_a_batch():
     network, images, labels = big_batch()
     before = network.get_params()
-    begin(network, 6000, batch=6000)
-    asked = []
+    delays = []
+    for _ in range(5):
+        begin(network, 6000, batch=6000)
+        asked = []
 
-    def stop():
-        asked.append(time.perf_counter())
-        raise RuntimeError("stop here")
+        def stop(asked=asked):
+            asked.append(time.perf_counter())
+            raise RuntimeError("stop here")
 
-    with pytest.raises(RuntimeError, match="stop here"):
-        network.train_epoch(examples(images, labels), None, stop)
-    assert time.perf_counter() - asked[0] < 0.5  # on a busy machine; 20 ms on an idle one
-    assert len(asked) == 1
-    # The step never finished, so nothing changed.
-    assert np.array_equal(network.get_params(), before)
+        with pytest.raises(RuntimeError, match="stop here"):
+            network.train_epoch(examples(images, labels), None, stop)
+        delays.append(time.perf_counter() - asked[0])
+        assert len(asked) == 1
+        # The step never finished, so nothing changed.
+        assert np.array_equal(network.get_params(), before)
+    assert min(delays) < 0.1  # the best of five: the machine may be busy with something else
 
 
 def test_ctrl_c_stops_training_and_prediction():

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import ambigmnist as am
-from ambigmnist.errors import ArgumentError, DTypeError
+from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
 from ambigmnist.plot import WRONG
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -87,6 +87,20 @@ def test_rows_and_cols(ev):
             ranking.gallery(**bad)
     with pytest.raises(DTypeError):
         ranking.gallery(rows=1.5)
+
+
+def test_names_instead_of_indices(ev):
+    ranking = am.rank(ev, k=3)
+    names = [f"part {i}" for i in range(30)]
+    for given in (names, tuple(names), np.array(names)):
+        assert [cell.get_title() for cell in cells(am.gallery(ranking, names=given))] == [
+            f"part {r.index} ({r.predicted}->{r.given})" for r in ranking
+        ]
+    with pytest.raises(ShapeError, match="expected 30, one per image, got 3"):
+        am.gallery(ranking, names=names[:3])
+    for bad in ("x" * 30, 7, iter(names)):
+        with pytest.raises(DTypeError, match="names"):
+            am.gallery(ranking, names=bad)
 
 
 def test_confident_wrong_shows_wrong_answers_only(ev):

@@ -470,3 +470,38 @@ def test_random_probabilities_over_the_real_labels():
         expected[t] = probs[labels == t].astype(np.float64).sum(axis=0)
         expected[t, t] = 0
     np.testing.assert_allclose(am.heatmap(ev).counts, expected, rtol=0, atol=1e-6)
+
+
+# --- what a review found --------------------------------------------------------------------------
+
+
+def test_a_ranking_cannot_be_changed_behind_its_back():
+    import pickle
+
+    own = np.array([0.1, 0.9, 0.5])
+    ranking = am.rank(am.Evidence(np.full((3, 2), 0.5)), by=lambda ev: own)
+    own[:] = 9
+    assert ranking.score_of(0) == 0.1
+    for array in (ranking.scores, ranking.indices, ranking.ranks):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+    ranking = am.rank(am.Evidence(np.full((3, 2), 0.5)))
+    assert pickle.loads(pickle.dumps(ranking)).indices.tolist() == [0, 1, 2]
+
+
+def test_positions_that_are_not_there():
+    ev = am.Evidence(np.full((3, 2), 0.5), [0, 1, 1])
+    ranking = am.rank(ev)
+    for call in (lambda: ev[10**6], lambda: ranking[10**6], lambda: ranking[-4]):
+        with pytest.raises(am.OutOfRangeError) as caught:
+            call()
+        assert isinstance(caught.value, IndexError)
+    assert ranking[-1].index == 2
+    with pytest.raises(am.ShapeError, match="where"):
+        am.rank(ev, where=[[1], [1, 2]])
+    with pytest.raises(am.ArgumentError, match="one of the classes 0, 1"):
+        am.heatmap(ev).cell(np.array([1, 2]), 0)
+    with pytest.raises(am.ArgumentError, match="masked"):
+        am.Evidence(np.ma.array(np.full((3, 2), 0.5), mask=[[0, 0], [0, 1], [0, 0]]))
+    with pytest.raises(am.ShapeError, match="y"):
+        am.layers.softmax_cross_entropy_forward(np.zeros((2, 3)), [[1], [2, 3]])

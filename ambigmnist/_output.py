@@ -369,7 +369,9 @@ def _list(result: Result, name: str, items: list[dict[str, Any]]) -> dict[str, A
 
 
 def _percent(p: float) -> str:
-    return f"{p * 100:.1f} %" if p >= 0.0005 else "< 0.1 %"
+    if p < 0.0005:
+        return "< 0.1 %"
+    return f"{p * 100:.1f} %" if p < 0.9995 or p == 1 else "> 99.9 %"
 
 
 def _provenance(summary: dict[str, Any]) -> str:

@@ -254,6 +254,8 @@ def _load_data(choice: str, progress: Any) -> tuple["Dataset", "Dataset", list[s
     advice = (
         "For MNIST, name the folder with its four files in AMBIGMNIST_DATA, or use --data PATH."
     )
+    if (named := os.environ.get("AMBIGMNIST_DATA")) and found is None:
+        advice = f"AMBIGMNIST_DATA names {named}, which does not have MNIST's four files."
     line = "*" * 78
     _say("\n".join(["", line, *textwrap.wrap(note, 78), *textwrap.wrap(advice, 78), line]))
     return train, test, [note]

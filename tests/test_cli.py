@@ -699,11 +699,13 @@ def test_fallback_to_the_digits_is_loud(trained, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr("ambigmnist.datasets._load_mnist", load_mnist)
     monkeypatch.setattr("ambigmnist.datasets.find_mnist", lambda: None)
+    monkeypatch.setenv("AMBIGMNIST_DATA", "/nowhere")
     args = with_model(trained, tmp_path / "out", "--quiet")[2:]
     code, text, err = run(capsys, *args)
     assert code == 0
     assert asked == [(None, True, 5.0)]
     said = " ".join(err.split())  # --quiet does not silence it
+    assert "AMBIGMNIST_DATA names /nowhere, which does not have" in said
     assert "This is not MNIST" in said
     assert "1,797 real handwritten digits" in said
     assert "AMBIGMNIST_DATA" in said
@@ -910,3 +912,10 @@ def test_the_articles_network_and_its_lists(tmp_path, capsys):
     )
     assert summary["data"]["title"] == "MNIST"
     assert {r["in_sample"] for r in table(tmp_path / "out")} == {""}  # the file does not say
+
+
+def test_a_share_is_never_rounded_to_certainty():
+    from ambigmnist._output import _percent
+
+    shown = [_percent(p) for p in (0.0, 0.0004, 0.0005, 0.5, 0.9994, 0.9996, 1.0)]
+    assert shown == ["< 0.1 %", "< 0.1 %", "0.1 %", "50.0 %", "99.9 %", "> 99.9 %", "100.0 %"]

@@ -39,7 +39,8 @@ check_config(const am_net *net, const am_train_config *c, int64_t n_train, am_er
                        (long long)c->epochs, (long long)n_train);
     }
     if (!(c->learning_rate > 0 && c->learning_rate < 1e30)) {
-        return am_fail(err, AM_ERR_VALUE, "learning_rate: expected a positive number below 1e30, got %g",
+        return am_fail(err, AM_ERR_VALUE,
+                       "learning_rate: expected a positive number below 1e30, got %g",
                        c->learning_rate);
     }
     if (!(c->momentum >= 0 && c->momentum < 1 && c->decay >= 0 && c->decay < 1 &&

@@ -625,3 +625,18 @@ def test_same_padding_takes_a_kernel_larger_than_the_image() -> None:
     x, kernel, b = conv_arguments(1, 2, 3, 2, 7, 3)
     y = layers.conv2d_forward(x, kernel, b, padding="same")
     assert relative_error(y, reference.conv2d(x, kernel, b, "same")) <= FORWARD
+
+
+def test_dense_without_inputs_is_its_bias():
+    am.layers.relu_forward(np.full((4, 3), 7.5))  # what freed memory may hold
+    y = layers.dense_forward(np.zeros((4, 0)), np.zeros((0, 3)), np.ones(3))
+    assert np.array_equal(y, np.ones((4, 3)))
+
+
+def test_any_number_of_threads_is_safe_in_the_core():
+    from ambigmnist import _ambigcore
+
+    x, w, b = values(40, 9, 9, 2), values(3, 3, 2, 5), values(5)
+    expected = _ambigcore.conv2d_forward(x, w, b, True, 1)
+    for threads in (0, -1, 100_000):
+        assert np.array_equal(_ambigcore.conv2d_forward(x, w, b, True, threads), expected)

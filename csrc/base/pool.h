@@ -13,6 +13,14 @@
 /* `slot` < threads tells which scratch memory is free; slot 0 is always the calling thread. */
 typedef am_status (*am_chunk_fn)(void *arg, int64_t chunk, int slot, am_error *err);
 
+/* How many slots a loop can use, at least 1: as many scratch buffers are enough. */
+static inline int
+am_slots(int threads, int64_t chunks)
+{
+    const int64_t most = am_min_i64(chunks, AM_MAX_THREADS);
+    return threads < 1 || most < 1 ? 1 : (int)am_min_i64(threads, most);
+}
+
 /* fn(arg, 0..chunks-1, ...) on at most `threads` threads. The lowest failing chunk gives the status
  * and the message, whatever the number of threads. A call from inside another, or beside one,
  * runs on the calling thread alone; its slot 0 is then that of the inner call, so an inner call

@@ -88,7 +88,7 @@ am_conv2d_forward_batch(float *y, const float *x, const float *w, const float *b
 {
     conv_job job = make_conv_job(s, n, x);
     const int64_t chunks = am_ceil_div(n, job.images);
-    threads = (int)am_min_i64(threads, chunks > 1 ? chunks : 1);
+    threads = am_slots(threads, chunks);
     am_arena arena = {0};
     plan_conv(&arena, &job, am_conv2d_packed(s), 0, threads);
     AM_TRY(am_arena_reserve(&arena, err));
@@ -107,7 +107,7 @@ am_conv2d_backward_batch(float *dx, float *dw, float *db, const float *dy, const
 {
     conv_job job = make_conv_job(s, n, x);
     const int64_t chunks = am_ceil_div(n, job.images);
-    threads = (int)am_min_i64(threads, chunks > 1 ? chunks : 1);
+    threads = am_slots(threads, chunks);
     am_arena arena = {0};
     plan_conv(&arena, &job, am_conv2d_packed_back(s), chunks, threads);
     AM_TRY(am_arena_reserve(&arena, err));

@@ -10,7 +10,7 @@ am_dense_forward(float *y, const float *x, const float *packed, const float *b, 
                  int64_t d, int64_t f)
 {
     const am_kernels *kernels = am_get_kernels();
-    for (int64_t i = 0; i < d; i += BLOCK) {
+    for (int64_t i = 0; i == 0 || i < d; i += BLOCK) { /* once for d = 0: y = b */
         for (int64_t o = 0; o < f; o += AM_PANEL) {
             am_gemm g = {
                 .rows = n,

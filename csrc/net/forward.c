@@ -187,7 +187,7 @@ am_net_forward(const am_net *net, const am_images *images, const int64_t *index,
         .out_size = last > 0 ? net->layers[last - 1].out_size : net->value_size[0],
     };
     const int64_t chunks = am_ceil_div(n, job.rows);
-    threads = threads < 1 ? 1 : (int)am_min_i64(threads, chunks);
+    threads = am_slots(threads, chunks);
     am_arena arena = {0};
     plan_forward(&arena, &job, threads);
     AM_TRY(am_arena_reserve(&arena, err));

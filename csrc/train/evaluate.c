@@ -10,7 +10,10 @@ am_target(const am_examples *examples, int64_t i, int64_t k, float *onehot)
         return examples->soft + i * k;
     }
     memset(onehot, 0, (size_t)k * sizeof *onehot);
-    onehot[examples->labels[i]] = 1.0f;
+    const int32_t label = examples->labels[i]; /* checked, but the caller may have written since */
+    if (label >= 0 && label < k) {
+        onehot[label] = 1.0f;
+    }
     return onehot;
 }
 

@@ -78,7 +78,7 @@ am_trainer_create(am_trainer **out, am_net *net, const am_train_config *config, 
     const int64_t rows = am_ceil_div(t->step.batch, MAX_CHUNKS);
     t->step.rows = am_min_i64(rows > AM_CHUNK ? rows : AM_CHUNK, t->step.batch);
     const int64_t chunks = am_ceil_div(t->step.batch, t->step.rows);
-    t->step.threads = threads < 1 ? 1 : (int)am_min_i64(threads, chunks);
+    t->step.threads = am_slots(threads, chunks);
     plan(t);
     am_status status = am_arena_reserve(&t->arena, err);
     if (status != AM_OK) {

@@ -8,8 +8,9 @@
  * Memory.    The caller owns all arrays. The core keeps no pointer to them after it returns. What a
  *            handle (am_net, am_trainer) owns lives in one arena, freed with the handle.
  * Threads.   Work is cut into chunks whose results do not depend on who runs them: the same seed
- * gives the same bits for any number of threads. Stopping.  Long calls take an am_control whose
- * poll runs on the calling thread. */
+ *            gives the same bits for any number of threads.
+ *
+ * Stopping.  Long calls take an am_control whose poll runs on the calling thread. */
 #ifndef AMBIG_AMBIG_H
 #define AMBIG_AMBIG_H
 

@@ -57,7 +57,7 @@ typedef struct am_kernels {
 /* The table in force. */
 const am_kernels *am_get_kernels(void);
 
-/* "baseline", "avx2" or "neon"; NULL or "" picks the best that this CPU has. */
+/* "baseline", "avx2", "avx512" or "neon"; NULL or "" picks the best that this CPU has. */
 am_status am_select_isa(const char *name, am_error *err);
 const char *am_isa_name(void);
 int am_isa_available(const char *names[8]); /* how many names it wrote, best last */

@@ -17,23 +17,30 @@ log_sum_exp(const float *z, int64_t k)
     return top + am_log(sum);
 }
 
-void
-am_softmax(float *p, const float *z, int64_t k)
+/* p = softmax(z); returns log(sum_j exp(z_j)) */
+static double
+softmax(float *p, const float *z, int64_t k)
 {
     const double total = log_sum_exp(z, k);
     for (int64_t j = 0; j < k; j++) {
         p[j] = (float)am_exp(z[j] - total);
     }
+    return total;
+}
+
+void
+am_softmax(float *p, const float *z, int64_t k)
+{
+    softmax(p, z, k);
 }
 
 /* L = sum_j y_j (log sum_i exp(z_i) - z_j) */
 static double
 softmax_forward(float *p, const float *z, const float *y, int64_t k)
 {
-    const double total = log_sum_exp(z, k);
+    const double total = softmax(p, z, k);
     double loss = 0.0;
     for (int64_t j = 0; j < k; j++) {
-        p[j] = (float)am_exp(z[j] - total);
         if (y[j] != 0.0f) {
             loss += y[j] * (total - z[j]);
         }

@@ -230,23 +230,28 @@ def optimizer_settings(optimizer: Any) -> tuple[int, float, float, float]:
 
 
 class Summary:
-    """The layers of a network with their output shapes and parameter counts, as a table."""
+    """The layers of a network as a table: outputs, parameter counts, and how each is computed.
+
+    "fused" layers are computed together, so that what lies between them is never stored: a 3 x 3
+    convolution with the ReLU and the max-pooling that follow. The results are the same within
+    rounding.
+    """
 
     def __init__(self, layers: Sequence[Layer], image_shape: tuple[int, int, int]) -> None:
         shapes = build(layers, image_shape).layers()
-        self.rows: list[tuple[str, tuple[int, ...], int]] = [("image", image_shape, 0)]
-        for layer, (_, h, w, c, weights, biases) in zip(layers, shapes, strict=True):
-            self.rows.append((str(layer), (h, w, c) if h else (c,), weights + biases))
+        self.rows: list[tuple[str, tuple[int, ...], int, str]] = [("image", image_shape, 0, "")]
+        for layer, (_, h, w, c, weights, biases, path) in zip(layers, shapes, strict=True):
+            self.rows.append((str(layer), (h, w, c) if h else (c,), weights + biases, path))
         self.parameters = sum(row[2] for row in self.rows)
 
     def _cells(self) -> list[list[str]]:
         body = [
-            [name, " x ".join(map(str, shape)), f"{count:>10,}" if count else f"{'':10}"]
-            for name, shape, count in self.rows
+            [name, " x ".join(map(str, shape)), f"{count:>10,}" if count else f"{'':10}", path]
+            for name, shape, count, path in self.rows
         ]
-        return [*body, ["total", "", f"{self.parameters:>10,}"]]
+        return [*body, ["total", "", f"{self.parameters:>10,}", ""]]
 
-    _header = ("layer", "output", "parameters")
+    _header = ("layer", "output", "parameters", "computed")
 
     def __repr__(self) -> str:
         return text_table(self._header, self._cells())

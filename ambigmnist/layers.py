@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore
 from ambigmnist._network import choice
-from ambigmnist._validate import as_array, as_floats, as_int
+from ambigmnist._validate import as_array, as_floats, as_int, contiguous
 from ambigmnist.config import resolve_threads
 from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
 
@@ -49,7 +49,7 @@ def _floats(value: ArrayLike, name: str, ndim: int | None = None) -> Floats:
         raise DTypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
     if ndim is not None and array.ndim != ndim:
         raise ShapeError(f"{name}: expected {ndim} dimensions, got shape {array.shape}")
-    return np.require(array, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
+    return contiguous(array, np.float32)
 
 
 def _same(padding: str) -> bool:
@@ -97,7 +97,17 @@ def conv2d_forward(x: ArrayLike, w: ArrayLike, b: ArrayLike, *, padding: str = "
 def conv2d_backward(
     dy: ArrayLike, x: ArrayLike, w: ArrayLike, *, padding: str = "valid"
 ) -> tuple[Floats, Floats, Floats]:
-    """Gradients (dx, dw, db) of `conv2d_forward`, shaped like x, w and b."""
+    """Gradients (dx, dw, db) of `conv2d_forward`, shaped like x, w and b.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ambigmnist.layers import conv2d_backward
+    >>> x, w, dy = np.ones((2, 4, 4, 1)), np.ones((3, 3, 1, 5)), np.ones((2, 2, 2, 5))
+    >>> dx, dw, db = conv2d_backward(dy, x, w)
+    >>> dx.shape, dw.shape, db  # db sums dy over images and pixels
+    ((2, 4, 4, 1), (3, 3, 1, 5), array([8., 8., 8., 8., 8.], dtype=float32))
+    """
     return _ambigcore.conv2d_backward(
         _floats(dy, "dy", 4), _floats(x, "x", 4), _floats(w, "w", 4), _same(padding),
         resolve_threads(None),
@@ -125,7 +135,18 @@ def maxpool2d_forward(x: ArrayLike) -> tuple[Floats, NDArray[np.uint8]]:
 
 
 def maxpool2d_backward(dy: ArrayLike, argmax: ArrayLike, shape: tuple[int, ...]) -> Floats:
-    """Gradient with respect to x, of the given `shape` (n, h, w, c) or (h, w)."""
+    """Gradient with respect to x, of the given `shape` (n, h, w, c) or (h, w).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ambigmnist.layers import maxpool2d_backward, maxpool2d_forward
+    >>> x = np.array([[1, 7], [3, 5]]).reshape(1, 2, 2, 1)
+    >>> y, argmax = maxpool2d_forward(x)
+    >>> maxpool2d_backward(np.full_like(y, 2), argmax, x.shape)[0, :, :, 0]
+    array([[0., 2.],
+           [0., 0.]], dtype=float32)
+    """
     sizes = _sizes(shape)
     gradient = _floats(dy, "dy", 4)
     if len(sizes) == 4 and (sizes[0], sizes[3]) != (gradient.shape[0], gradient.shape[3]):
@@ -134,37 +155,69 @@ def maxpool2d_backward(dy: ArrayLike, argmax: ArrayLike, shape: tuple[int, ...])
     if len(sizes) not in (2, 4):
         raise ShapeError(f"shape: expected (n, h, w, c) or (h, w), got {sizes}")
     h, w = sizes[1:3] if len(sizes) == 4 else sizes
-    places = np.require(as_array(argmax, "argmax"), requirements=["C_CONTIGUOUS", "ALIGNED"])
+    places = as_array(argmax, "argmax")
     if places.dtype != np.uint8:
         raise DTypeError(
             f"argmax: expected uint8, as maxpool2d_forward returns it, got {places.dtype}"
         )
     if places.size and places.max() > 3:
         raise ArgumentError(f"argmax: expected places 0..3 in a window, got {places.max()}")
-    return _ambigcore.maxpool2d_backward(gradient, places, h, w)
+    return _ambigcore.maxpool2d_backward(gradient, contiguous(places, np.uint8), h, w)
 
 
 def dense_forward(x: ArrayLike, w: ArrayLike, b: ArrayLike) -> Floats:
-    """y (n, f) = x (n, d) @ w (d, f) + b (f,)."""
+    """y (n, f) = x (n, d) @ w (d, f) + b (f,).
+
+    Examples
+    --------
+    >>> from ambigmnist.layers import dense_forward
+    >>> dense_forward([[1, 2]], [[1, 0, 1], [0, 1, 1]], [10, 20, 30])
+    array([[11., 22., 33.]], dtype=float32)
+    """
     return _ambigcore.dense_forward(
         _floats(x, "x", 2), _floats(w, "w", 2), _floats(b, "b", 1), resolve_threads(None)
     )
 
 
 def dense_backward(dy: ArrayLike, x: ArrayLike, w: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    """Gradients (dx, dw, db) of `dense_forward`: dy @ w.T, x.T @ dy, the sum of dy's rows."""
+    """Gradients (dx, dw, db) of `dense_forward`: dy @ w.T, x.T @ dy, the sum of dy's rows.
+
+    Examples
+    --------
+    >>> from ambigmnist.layers import dense_backward
+    >>> dx, dw, db = dense_backward([[1, 0, 2]], [[1, 2]], [[1, 0, 1], [0, 1, 1]])
+    >>> dx, db
+    (array([[3., 2.]], dtype=float32), array([1., 0., 2.], dtype=float32))
+    >>> dw
+    array([[1., 0., 2.],
+           [2., 0., 4.]], dtype=float32)
+    """
     return _ambigcore.dense_backward(
         _floats(dy, "dy", 2), _floats(x, "x", 2), _floats(w, "w", 2), resolve_threads(None)
     )
 
 
 def relu_forward(x: ArrayLike) -> Floats:
-    """max(x, 0); NaN stays NaN."""
+    """max(x, 0); NaN stays NaN.
+
+    Examples
+    --------
+    >>> from ambigmnist.layers import relu_forward
+    >>> relu_forward([-1, 0, 2.5])
+    array([0. , 0. , 2.5], dtype=float32)
+    """
     return _ambigcore.relu_forward(_floats(x, "x"))
 
 
 def relu_backward(dy: ArrayLike, x: ArrayLike) -> Floats:
-    """dy where x > 0, else 0. The output of the forward pass may stand for x."""
+    """dy where x > 0, else 0. The output of the forward pass may stand for x.
+
+    Examples
+    --------
+    >>> from ambigmnist.layers import relu_backward
+    >>> relu_backward([7, 7, 7], [-1, 0, 2.5])
+    array([0., 0., 7.], dtype=float32)
+    """
     return _ambigcore.relu_backward(_floats(dy, "dy"), _floats(x, "x"))
 
 
@@ -180,6 +233,19 @@ def dropout_forward(
     y : ndarray of float32, shaped like x
     mask : ndarray of bool
         True where x was kept.
+
+    References
+    ----------
+    Srivastava et al.: Dropout: a simple way to prevent neural networks from overfitting, JMLR
+    2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ambigmnist.layers import dropout_forward
+    >>> y, mask = dropout_forward(np.ones((100, 100)), 0.5, seed=1)
+    >>> bool(np.all(y == 2 * mask)), round(float(mask.mean()), 1)
+    (True, 0.5)
     """
     array = _floats(x, "x")
     if array.ndim == 0:
@@ -194,11 +260,18 @@ def dropout_forward(
 
 
 def dropout_backward(dy: ArrayLike, mask: ArrayLike, rate: float) -> Floats:
-    """dy / (1 - rate) where the mask is True, else 0."""
+    """dy / (1 - rate) where the mask is True, else 0.
+
+    Examples
+    --------
+    >>> from ambigmnist.layers import dropout_backward
+    >>> dropout_backward([3, 3], [True, False], 0.5)
+    array([6., 0.], dtype=float32)
+    """
     given = as_array(mask, "mask")
     if given.dtype.kind not in "bui":
         raise DTypeError(f"mask: expected bool, got dtype {given.dtype}")
-    kept = np.require(given, np.bool_, ["C_CONTIGUOUS", "ALIGNED"])
+    kept = contiguous(given, np.bool_)
     return _ambigcore.dropout_apply(_floats(dy, "dy"), kept, _rate(rate))
 
 
@@ -216,13 +289,30 @@ def _rate(rate: Any) -> float:
 
 
 def flatten_forward(x: ArrayLike) -> Floats:
-    """(n, h, w, c) as (n, h * w * c), in that order."""
+    """(n, h, w, c) as (n, h * w * c), in that order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ambigmnist.layers import flatten_forward
+    >>> flatten_forward(np.arange(8).reshape(2, 2, 1, 2))
+    array([[0., 1., 2., 3.],
+           [4., 5., 6., 7.]], dtype=float32)
+    """
     array = _floats(x, "x", 4)
     return array.reshape(len(array), array.shape[1] * array.shape[2] * array.shape[3])
 
 
 def flatten_backward(dy: ArrayLike, shape: tuple[int, ...]) -> Floats:
-    """dy in the `shape` of x."""
+    """dy in the `shape` of x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ambigmnist.layers import flatten_backward
+    >>> flatten_backward(np.ones((2, 12)), (2, 2, 2, 3)).shape
+    (2, 2, 2, 3)
+    """
     gradient = _floats(dy, "dy", 2)
     sizes = _sizes(shape)
     if math.prod(sizes) != gradient.size:
@@ -256,6 +346,13 @@ def softmax_cross_entropy_forward(
     loss : float
     probs : ndarray (n, k) of float32
         The softmax, which the backward pass takes.
+
+    Examples
+    --------
+    >>> from ambigmnist.layers import softmax_cross_entropy_forward
+    >>> loss, probs = softmax_cross_entropy_forward([[0, 0, 0, 0]], [2])
+    >>> round(loss, 4), probs  # log 4
+    (1.3863, array([[0.25, 0.25, 0.25, 0.25]], dtype=float32))
     """
     return _ambigcore.loss_forward(_SOFTMAX, *_loss_arguments(z, y, sample_weight, "z"))
 
@@ -263,7 +360,14 @@ def softmax_cross_entropy_forward(
 def softmax_cross_entropy_backward(
     probs: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> Floats:
-    """Gradient with respect to z: w_i (probs_ij sum_k y_ik - y_ij) / n."""
+    """Gradient with respect to z: w_i (probs_ij sum_k y_ik - y_ij) / n.
+
+    Examples
+    --------
+    >>> from ambigmnist.layers import softmax_cross_entropy_backward
+    >>> softmax_cross_entropy_backward([[0.25, 0.25, 0.5]], [2])
+    array([[ 0.25,  0.25, -0.5 ]], dtype=float32)
+    """
     return _ambigcore.loss_backward(_SOFTMAX, *_loss_arguments(probs, y, sample_weight, "probs"))
 
 
@@ -273,6 +377,13 @@ def sigmoid_cross_entropy_forward(
     """(1/n) sum_i w_i (1/k) sum_j max(z, 0) - z y + log(1 + exp(-|z|)): the article's loss.
 
     Arguments as in `softmax_cross_entropy_forward`; the second result are the sigmoids (n, k).
+
+    Examples
+    --------
+    >>> from ambigmnist.layers import sigmoid_cross_entropy_forward
+    >>> loss, sigmoids = sigmoid_cross_entropy_forward([[0, 0]], [1])
+    >>> round(loss, 4), sigmoids  # log 2
+    (0.6931, array([[0.5, 0.5]], dtype=float32))
     """
     return _ambigcore.loss_forward(_SIGMOID, *_loss_arguments(z, y, sample_weight, "z"))
 
@@ -280,7 +391,14 @@ def sigmoid_cross_entropy_forward(
 def sigmoid_cross_entropy_backward(
     sigmoids: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
 ) -> Floats:
-    """Gradient with respect to z: w_i (sigmoids_ij - y_ij) / (n k)."""
+    """Gradient with respect to z: w_i (sigmoids_ij - y_ij) / (n k).
+
+    Examples
+    --------
+    >>> from ambigmnist.layers import sigmoid_cross_entropy_backward
+    >>> sigmoid_cross_entropy_backward([[0.5, 0.5]], [1])
+    array([[ 0.25, -0.25]], dtype=float32)
+    """
     return _ambigcore.loss_backward(
         _SIGMOID, *_loss_arguments(sigmoids, y, sample_weight, "sigmoids")
     )

@@ -34,16 +34,17 @@
 /* Networks: am_net_create, am_net_init, am_net_set_params, am_net_forward. */
 #include "net/net.h"
 
-/* Training: am_trainer_create, am_trainer_epoch, am_trainer_restore_best; splits; schedules. */
+/* Training: am_trainer_create, am_trainer_epoch, am_trainer_export; splits; schedules. */
 #include "train/train.h"
 
 /* Files, as buffers. */
 #include "data/idx.h"
 
-/* Scores, top lists, heatmaps. */
+/* Scores, top lists, heatmaps, nearest neighbours. */
 #include "rank/rows.h"
 #include "rank/scores.h"
 #include "rank/topk.h"
-#include "rank/heatmaps.h"
+#include "rank/pass.h"
+#include "rank/neighbours.h"
 
 #endif

@@ -5,6 +5,11 @@ forwards: a backward that merely agrees with a wrong forward fails. The article'
 then put together from the layers and held against another framework's numbers.
 """
 
+import subprocess
+import sys
+import threading
+import time
+
 import numpy as np
 import pytest
 import reference
@@ -13,7 +18,7 @@ from hypothesis import strategies as st
 from reference import numeric_gradient, relative_error
 
 import ambigmnist as am
-from ambigmnist import layers
+from ambigmnist import _ambigcore, layers
 from ambigmnist.errors import AmbigError, ArgumentError, DTypeError, ShapeError
 
 FORWARD, BACKWARD = 1e-5, 1e-4
@@ -634,9 +639,208 @@ def test_dense_without_inputs_is_its_bias():
 
 
 def test_any_number_of_threads_is_safe_in_the_core():
-    from ambigmnist import _ambigcore
-
     x, w, b = values(40, 9, 9, 2), values(3, 3, 2, 5), values(5)
     expected = _ambigcore.conv2d_forward(x, w, b, True, 1)
     for threads in (0, -1, 100_000):
         assert np.array_equal(_ambigcore.conv2d_forward(x, w, b, True, threads), expected)
+
+
+# --- the core by itself --------------------------------------------------------------------------
+
+
+def test_every_public_function_has_an_example() -> None:
+    """They are run with the suite."""
+    for name in layers.__all__:
+        assert "    Examples\n    --------\n" in getattr(layers, name).__doc__, name
+
+
+ENDLESS = 2**40
+
+
+def endless(*shape: int) -> np.ndarray:
+    """An empty array whose other sizes are beyond all memory."""
+    return np.zeros(shape, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "shapes"),
+    [
+        ("conv2d_forward", (endless(0, 2**28, 2**28, 1), values(1, 1, 1, 2**20), values(2**20)),
+         None),
+        ("conv2d_backward", (endless(0, 2**28, 2**28, 1), endless(0, 2**28, 2**28, 1),
+                             values(1, 1, 1, 1)), None),
+        ("conv2d_forward", (endless(0, 9, 9, 0), endless(3, 3, 0, ENDLESS), endless(3)), None),
+        ("dense_forward", (endless(ENDLESS, 0), endless(0, 0), endless(0)), [(ENDLESS, 0)]),
+        ("dense_forward", (endless(0, ENDLESS), endless(ENDLESS, 0), endless(0)), [(0, 0)]),
+        ("dense_backward", (endless(0, 0), endless(0, ENDLESS), endless(ENDLESS, 0)),
+         [(0, ENDLESS), (ENDLESS, 0), (0,)]),
+        ("dense_backward", (endless(ENDLESS, 0), endless(ENDLESS, 0), endless(0, 0)),
+         [(ENDLESS, 0), (0, 0), (0,)]),
+        ("maxpool2d_forward", (endless(ENDLESS, 2, 2, 0),), [(ENDLESS, 1, 1, 0)] * 2),
+        ("maxpool2d_backward", (endless(ENDLESS, 1, 1, 0), np.zeros((ENDLESS, 1, 1, 0), np.uint8),
+                                (2, 2)), [(ENDLESS, 2, 2, 0)]),
+        ("dropout_forward", (endless(ENDLESS, 0), 0.5), [(ENDLESS, 0)] * 2),
+    ],
+)  # fmt: skip
+def test_empty_arrays_of_endless_sizes(name, arguments, shapes) -> None:
+    if shapes is None:
+        with pytest.raises(ShapeError):
+            getattr(layers, name)(*arguments)
+    else:
+        found = getattr(layers, name)(*arguments)
+        assert [a.shape for a in (found if isinstance(found, tuple) else (found,))] == shapes
+
+
+def test_dense_backward_without_outputs() -> None:
+    dx, dw, db = layers.dense_backward(endless(3, 0), values(3, 5), endless(5, 0))
+    assert np.array_equal(dx, np.zeros((3, 5)))
+    assert (dw.shape, db.shape) == ((5, 0), (0,))
+
+
+@pytest.mark.parametrize("dtype", [np.longlong, np.dtype("q"), np.dtype("l"), np.int64])
+def test_types_that_only_differ_in_name(dtype) -> None:
+    rows, labels = np.eye(2), np.ones(2, dtype)
+    _, _, right, _, counts = _ambigcore.summary(rows, False, labels, (), True, 1)
+    assert (right, counts.tolist()) == (1, [[0, 0], [1, 1]])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "error"),
+    [
+        ("loss_forward", (2, Z, Z, np.ones(2)), ArgumentError),
+        ("loss_forward", (-1, Z, Z, np.ones(2)), ArgumentError),
+        ("loss_backward", (7, Z, Z, np.ones(2)), ArgumentError),
+        ("dropout_mask", (2, 2, 1.0, 0, 0), ArgumentError),
+        ("dropout_mask", (2, 2, -0.5, 0, 0), ArgumentError),
+        ("dropout_mask", (2, 2, float("nan"), 0, 0), ArgumentError),
+        ("dropout_mask", (2, 2, 0.5, -1, 0), OverflowError),
+        ("dropout_mask", (2, 2, 0.5, 2**64, 0), OverflowError),
+        ("dropout_mask", (2, 2, 0.5, 0.5, 0), TypeError),
+        ("dropout_mask", (2, 2, 0.5, 0, -1), ArgumentError),
+        ("dropout_mask", (2, 2, 0.5, 0, 2**32), ArgumentError),
+        ("dropout_mask", (-2, 2, 0.5, 0, 0), ValueError),
+        ("dropout_apply", (Z, Z > 0, 1.0), ArgumentError),
+        ("dropout_apply", (Z, Z > 0, float("inf")), ArgumentError),
+        ("shuffle", (5, -1, 0), OverflowError),
+        ("stratified_split", (np.zeros(3, np.int32), 1, 0.5, -1), OverflowError),
+        ("stratified_split", (np.zeros(3, np.int32), 2**40, 0.5, 1), ArgumentError),
+        ("stratified_split", (np.zeros(0, np.int32), -1, 0.5, 1), ArgumentError),
+    ],
+)  # fmt: skip
+def test_numbers_that_make_no_sense(name, arguments, error) -> None:
+    with pytest.raises(error):
+        getattr(_ambigcore, name)(*arguments)
+
+
+class Interrupting:
+    """A number that is interrupted while it is read."""
+
+    def __float__(self) -> float:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_stays_one() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _ambigcore.dropout_mask(2, 2, Interrupting(), 0, 0)
+    with pytest.raises(TypeError, match="rate: expected a number"):
+        _ambigcore.dropout_mask(2, 2, "x", 0, 0)
+
+
+def released(call) -> bool:
+    """Whether another thread runs meanwhile; a few tries, as the machine may be busy."""
+    stop, ticks = threading.Event(), [0]
+
+    def watch() -> None:
+        while not stop.is_set():
+            time.sleep(0.0002)
+            ticks[0] += 1
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    most = 0
+    for _ in range(20):
+        before = ticks[0]
+        call()
+        most = max(most, ticks[0] - before)
+        if most >= 3:  # 1 when the call came between a sleep and the count
+            break
+    stop.set()
+    thread.join()
+    return most >= 3
+
+
+BIG = 6_000_000
+
+
+def long_calls():
+    from ambigmnist._network import Layer, build
+
+    x = np.zeros(BIG, np.float32)
+    mask = np.ones(BIG, np.bool_)
+    z, w = np.zeros((BIG // 10, 10), np.float32), np.ones(BIG // 10)
+    labels = (np.arange(BIG // 4) % 10).astype(np.int32)
+    wide = build([Layer("flatten"), Layer("dense", 40_000)], (20, 20, 1))
+    params = wide.get_params()
+    settings = (0, 2, 0.9, 0.999, 1e-8, 0, 1e-3, 8, 5, 0, 1, 30, 1)
+    return {
+        "relu_forward": lambda: _ambigcore.relu_forward(x),
+        "relu_backward": lambda: _ambigcore.relu_backward(x, x),
+        "dropout_mask": lambda: _ambigcore.dropout_mask(4, BIG, 0.5, 0, 0),
+        "dropout_apply": lambda: _ambigcore.dropout_apply(x, mask, 0.5),
+        "loss_forward": lambda: _ambigcore.loss_forward(0, z, z, w),
+        "loss_backward": lambda: _ambigcore.loss_backward(0, z, z, w),
+        "stratified_split": lambda: _ambigcore.stratified_split(labels, 10, 0.2, 1),
+        "Network.init": lambda: wide.init(1),
+        "Network.get_params": wide.get_params,
+        "Network.set_params": lambda: wide.set_params(params),
+        "Network.train_begin": lambda: wide.train_begin(*settings),
+    }
+
+
+def test_other_threads_run_meanwhile() -> None:
+    held = [name for name, call in long_calls().items() if not released(call)]
+    assert held == []
+
+
+INTERRUPTED = """
+import os, signal, threading, time
+import numpy as np
+from ambigmnist import _ambigcore, layers
+from ambigmnist._network import Layer, build
+x = np.ones((3000, 24, 24, 16), np.float32)
+k, b = np.ones((3, 3, 16, 64), np.float32), np.ones(64, np.float32)
+dy = np.ones((3000, 22, 22, 64), np.float32)
+d, w = np.ones((12000, 4000), np.float32), np.ones((4000, 2000), np.float32)
+ones, out = np.ones(2000, np.float32), np.ones((12000, 2000), np.float32)
+calls = [
+    lambda: _ambigcore.conv2d_forward(x, k, b, False, 2),
+    lambda: _ambigcore.conv2d_backward(dy, x, k, False, 2),
+    lambda: _ambigcore.dense_forward(d, w, ones, 2),
+    lambda: _ambigcore.dense_backward(out, d, w, 2),
+]
+for call in calls:
+    sent = []
+    def interrupt():
+        time.sleep(0.1)
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+    thread = threading.Thread(target=interrupt)
+    try:
+        thread.start()
+        while True:
+            call()
+            if sent:
+                time.sleep(0.2)  # it came as the call ended
+    except KeyboardInterrupt:
+        print(f"{time.perf_counter() - sent[0]:.3f}")
+    thread.join()
+"""
+
+
+def test_ctrl_c_stops_a_layer() -> None:
+    out = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120, check=True
+    )
+    delays = [float(line) for line in out.stdout.split()]
+    assert len(delays) == 4
+    assert max(delays) < 0.3, delays

@@ -4,6 +4,7 @@ The article's network is held against another framework's gradients and loss cur
 (tests/tools/make_reference.py); other networks against the same layers called one by one.
 """
 
+import hashlib
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from reference import relative_error
 
 from ambigmnist import _ambigcore, layers
 from ambigmnist._network import ARTICLE_LAYERS, LOSSES, build, optimizer_settings, parse_layers
-from ambigmnist.errors import ArgumentError, BusyError, ShapeError
+from ambigmnist.errors import ArgumentError, BusyError, DTypeError, ShapeError
 
 ARTICLE = [layer for layer in ARTICLE_LAYERS if layer != ("dropout", 0.5)]
 
@@ -532,3 +533,213 @@ def test_stratified_split():
     other = _ambigcore.stratified_split(labels, 4, 0.2, 6)[1][:n_held]
     assert np.array_equal(held, again)
     assert not np.array_equal(held, other)
+
+
+# loss, optimizer, momentum, decay, epsilon, schedule, rate, batch, epochs, patience, seed, images,
+# threads
+SETTINGS = (0, 2, 0.9, 0.999, 1e-8, 0, 1e-3, 8, 5, 0, 1, 30, 1)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "error"),
+    [
+        (0, 2, ArgumentError),
+        (0, -1, ArgumentError),
+        (1, 3, ArgumentError),
+        (5, 2, ArgumentError),
+        (5, -7, ArgumentError),
+        (10, -1, OverflowError),
+        (10, 2**64, OverflowError),
+        (10, 1.5, TypeError),
+    ],
+)
+def test_settings_that_the_core_does_not_know(place, value, error):
+    network = make(["flatten"], (4, 4, 1))
+    with pytest.raises(error):
+        network.train_begin(*SETTINGS[:place], value, *SETTINGS[place + 1 :])
+    assert network.train_progress() == (0, 0)
+    network.train_begin(*SETTINGS[:10], 2**64 - 1, *SETTINGS[11:])
+    with pytest.raises(OverflowError):
+        network.init(-1)
+
+
+@pytest.mark.parametrize("examples", [None, [1, 2, 3, 4, 5], 7])
+def test_examples_that_are_no_tuple(examples):
+    network = make(["flatten"], (4, 4, 1), 3)
+    begin(network, 5)
+    with pytest.raises(TypeError, match="examples: expected a tuple"):
+        network.train_epoch(examples, None, None)
+    with pytest.raises(TypeError, match="state: expected a tuple"):
+        network.train_import(examples)
+
+
+def test_states_that_make_no_sense():
+    network = make(["flatten"], (4, 4, 1), 3)
+    with pytest.raises(ArgumentError, match="train_begin comes before train_export"):
+        network.train_export()
+    network.train_begin(*SETTINGS)
+    state = network.train_export()
+    assert [type(part) for part in state] == [int, int, float, float, float, *[np.ndarray] * 3,
+                                              type(None)]  # fmt: skip
+    network.train_import(state)
+    short = np.zeros(3, np.float32)
+    for place in (5, 6, 7, 8):
+        with pytest.raises(ShapeError, match="expected 51 numbers, got 3"):
+            network.train_import((*state[:place], short, *state[place + 1 :]))
+    for place, value in ((0, 6), (0, -1), (3, float("nan")), (7, None), (8, state[5])):
+        with pytest.raises(ArgumentError):
+            network.train_import((*state[:place], value, *state[place + 1 :]))
+    with pytest.raises(DTypeError):
+        network.train_import((*state[:5], None, *state[6:]))
+    network.train_end(False)
+    with pytest.raises(ArgumentError, match="train_begin comes before train_import"):
+        network.train_import(state)
+
+
+def test_progress_may_be_asked_at_any_time():
+    """Also while other threads begin and end training; the thread sanitizer watches this one."""
+    network = make(["flatten", ("dense", 64)], (20, 20, 1))
+    stop = threading.Event()
+    seen = set()
+
+    def ask():
+        while not stop.is_set():
+            seen.add(network.train_progress())
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for i in range(10_000):
+        network.train_begin(*SETTINGS)
+        network.train_end(False)
+        if i >= 300 and len(seen) == 2:
+            break
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert seen <= {(0, 0), (0, 20)}
+    assert len(seen) == 2
+
+
+FORKED = """
+import os, sys, threading, time
+sys.path.insert(0, {path!r})
+import numpy as np
+import ambigmnist as am
+from test_network import begin, big_batch, examples
+network, images, labels = big_batch()
+begin(network, 6000, batch=6000)
+inside, go_on = threading.Event(), threading.Event()
+
+def tick():
+    inside.set()
+    go_on.wait(30)
+    raise RuntimeError
+
+def train():
+    try:
+        network.train_epoch(examples(images, labels), None, tick)
+    except RuntimeError:
+        pass
+
+model = am.CNN(layers=["flatten"], epochs=2)
+digits = am.load_digits()[0]
+fitting = threading.Event()
+
+def fit():
+    def callback(row):
+        fitting.set()
+        go_on.wait(30)
+    model.fit(*digits, callback=callback)
+
+threads = [threading.Thread(target=train), threading.Thread(target=fit)]
+for thread in threads:
+    thread.start()
+inside.wait(30)
+fitting.wait(30)
+for _ in range(2):  # before the fork: in use
+    try:
+        network.get_params()
+        print("not in use")
+    except am.BusyError:
+        pass
+child = os.fork()
+if child == 0:
+    status = 1
+    try:
+        network.get_params()
+        network.init(1)
+        network.forward(images[:3].copy(), 1, 2)
+        model.fit(*digits)
+        status = 0
+    finally:
+        os._exit(status)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+for call in (network.get_params, lambda: model.fit(*digits)):
+    try:
+        call()
+        print("not in use")
+    except am.BusyError:
+        pass
+go_on.set()
+for thread in threads:
+    thread.join()
+network.get_params()
+"""
+
+
+def test_a_child_does_not_wait_for_threads_that_it_does_not_have():
+    out = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c",
+         FORKED.format(path=str(Path(__file__).parent))],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert out.stdout.split("\n")[:-1] == ["0"], out.stdout + out.stderr
+
+
+def test_a_callback_that_forks_still_has_its_network():
+    code = """
+import os, sys
+sys.path.insert(0, {path!r})
+import ambigmnist as am
+from test_network import begin, big_batch, examples
+network, images, labels = big_batch()
+begin(network, 6000, batch=6000, threads=1)
+parent = os.getpid()
+
+def tick():
+    if os.getpid() == parent:
+        child = os.fork()
+        if child:
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            raise RuntimeError
+    try:
+        network.train_end(False)
+    except am.BusyError:
+        os._exit(7)
+    os._exit(8)
+
+try:
+    network.train_epoch(examples(images, labels), None, tick)
+except RuntimeError:
+    network.train_end(False)
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", code.format(path=str(Path(__file__).parent))],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert out.stdout == "7\n"
+
+
+def test_counting_sort_splits_as_before():
+    """The split that every seed has always given, and many classes in no time."""
+    labels = (np.arange(1000) * 7 % 13 % 5).astype(np.int32)
+    _, held, _, n_held = _ambigcore.stratified_split(labels, 5, 0.2, 5)
+    assert hashlib.sha256(held[:n_held].tobytes()).hexdigest() == (
+        "d0d685be255514864b9a48d087d1b246fda8467c598a4b510226de1b887da8a0"
+    )
+    many = np.arange(200_000, dtype=np.int32)
+    start = time.perf_counter()
+    _, _, n_train, n_held = _ambigcore.stratified_split(many, 200_000, 0.2, 5)
+    assert (n_train, n_held) == (200_000, 0)
+    assert time.perf_counter() - start < 5

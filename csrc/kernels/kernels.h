@@ -8,26 +8,32 @@
 #define AMBIG_KERNELS_KERNELS_H
 
 #include "../base/status.h"
+#include "conv_pool.h"
 
 #define AM_PANEL 16 /* columns of one packed panel of B */
 
-/* One panel of a matrix product with a reduction in two levels:
+/* A matrix product with a reduction in two levels:
  *
- *     C[r][j] = start + sum_s sum_k A[r row + s segment + k step] * B[s steps + k][j],  j < lanes
+ *     C[r][j] = start + sum_s sum_k A[r row + s segment + k step] * B[s steps + k][j],  j < cols
  *
  * start is bias[j], or C[r][j] itself when bias is NULL and accumulate is set, or 0. All strides
  * count floats. One of `row` and `step` is 1: the product of a layer has step 1, that of a weight
- * gradient row 1. A convolution's segments are the rows of its window. */
+ * gradient row 1. A convolution's segments are the rows of its window.
+ *
+ * B comes in panels of AM_PANEL columns, padded with zeros; C may be cut in the same way. `sparse`
+ * says that A holds many zeros (and B only finite numbers): terms with a zero are then left out,
+ * block by block where that pays. The sums are the same. */
 typedef struct am_gemm {
-    int64_t rows, segments, steps;
+    int64_t rows, cols, segments, steps;
     const float *a;
     int64_t row, segment, step;
     const float *b; /* segments * steps rows of AM_PANEL floats, aligned */
+    int64_t b_panel;
     float *c;
-    int64_t c_row;
-    int64_t lanes; /* columns that exist, 1..AM_PANEL */
+    int64_t c_row, c_panel; /* c_panel: AM_PANEL where C is not cut */
     const float *bias;
     int accumulate;
+    int sparse;
 } am_gemm;
 
 typedef struct am_pool_shape {
@@ -52,6 +58,9 @@ typedef struct am_kernels {
                     float eps);
     void (*adam)(float *w, const float *g, float *m, float *v, int64_t n, float rate, float beta1,
                  float beta2, float correction, float eps);
+    /* to[j][i] = from[i][j], i and j below AM_PANEL; rows lie to_row and from_row floats apart */
+    void (*transpose_panel)(float *to, int64_t to_row, const float *from, int64_t from_row);
+    am_conv_pool_kernels conv_pool;
 } am_kernels;
 
 /* The table in force. */

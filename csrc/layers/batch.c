@@ -19,6 +19,7 @@ typedef struct conv_job {
     const float *x, *b, *dy;
     float *packed, *scratch, *partials; /* scratch per thread; partials (chunks, |w| + |b|) */
     int64_t scratch_size, w_size;
+    am_control *control;
 } conv_job;
 
 static int64_t
@@ -28,7 +29,7 @@ weights(const am_conv2d *s)
 }
 
 static conv_job
-make_conv_job(const am_conv2d *s, int64_t n, const float *x)
+make_conv_job(const am_conv2d *s, int64_t n, const float *x, am_control *control)
 {
     const int64_t share = am_ceil_div(n, CHUNKS);
     return (conv_job){
@@ -38,17 +39,18 @@ make_conv_job(const am_conv2d *s, int64_t n, const float *x)
         .x = x,
         .scratch_size = am_ceil_div(am_conv2d_scratch(s), AM_PANEL) * AM_PANEL,
         .w_size = weights(s),
+        .control = control,
     };
 }
 
 static am_status
 conv_forward_chunk(void *arg, int64_t chunk, int slot, am_error *err)
 {
-    (void)err;
     const conv_job *job = arg;
     const am_conv2d *s = job->s;
     const int64_t end = am_min_i64(job->n, (chunk + 1) * job->images);
     for (int64_t i = chunk * job->images; i < end; i++) {
+        AM_TRY(am_check(job->control, slot, err));
         am_conv2d_forward(job->y + i * s->out_h * s->out_w * s->f, job->x + i * s->h * s->w * s->c,
                           job->packed, job->b, s, job->scratch + slot * job->scratch_size);
     }
@@ -58,13 +60,13 @@ conv_forward_chunk(void *arg, int64_t chunk, int slot, am_error *err)
 static am_status
 conv_backward_chunk(void *arg, int64_t chunk, int slot, am_error *err)
 {
-    (void)err;
     const conv_job *job = arg;
     const am_conv2d *s = job->s;
     const int64_t end = am_min_i64(job->n, (chunk + 1) * job->images);
     float *dw = job->partials + chunk * (job->w_size + s->f);
     float *scratch = job->scratch + slot * job->scratch_size;
     for (int64_t i = chunk * job->images; i < end; i++) {
+        AM_TRY(am_check(job->control, slot, err));
         const float *dy = job->dy + i * s->out_h * s->out_w * s->f;
         const float *x = job->x + i * s->h * s->w * s->c;
         am_conv2d_backward_weights(dw, dw + job->w_size, dy, x, s, scratch);
@@ -84,9 +86,9 @@ plan_conv(am_arena *arena, conv_job *job, int64_t packed, int64_t chunks, int th
 
 am_status
 am_conv2d_forward_batch(float *y, const float *x, const float *w, const float *b, int64_t n,
-                        const am_conv2d *s, int threads, am_error *err)
+                        const am_conv2d *s, int threads, am_control *control, am_error *err)
 {
-    conv_job job = make_conv_job(s, n, x);
+    conv_job job = make_conv_job(s, n, x, control);
     const int64_t chunks = am_ceil_div(n, job.images);
     threads = am_slots(threads, chunks);
     am_arena arena = {0};
@@ -103,9 +105,10 @@ am_conv2d_forward_batch(float *y, const float *x, const float *w, const float *b
 
 am_status
 am_conv2d_backward_batch(float *dx, float *dw, float *db, const float *dy, const float *x,
-                         const float *w, int64_t n, const am_conv2d *s, int threads, am_error *err)
+                         const float *w, int64_t n, const am_conv2d *s, int threads,
+                         am_control *control, am_error *err)
 {
-    conv_job job = make_conv_job(s, n, x);
+    conv_job job = make_conv_job(s, n, x, control);
     const int64_t chunks = am_ceil_div(n, job.images);
     threads = am_slots(threads, chunks);
     am_arena arena = {0};
@@ -133,55 +136,56 @@ typedef struct dense_job {
     int64_t n, d, f;
     float *y, *dx, *dw;
     const float *x, *b, *dy;
-    float *packed, *dy_packed;
+    float *panels, *packed, *dy_packed;
+    am_control *control;
 } dense_job;
 
 static am_status
 dense_forward_chunk(void *arg, int64_t chunk, int slot, am_error *err)
 {
-    (void)slot;
-    (void)err;
     const dense_job *job = arg;
+    AM_TRY(am_check(job->control, slot, err));
     const int64_t i = chunk * ROWS;
-    am_dense_forward(job->y + i * job->f, job->x + i * job->d, job->packed, job->b,
-                     am_min_i64(ROWS, job->n - i), job->d, job->f);
+    am_dense_forward(job->y + i * job->f, job->x + i * job->d, job->panels, job->b,
+                     am_min_i64(ROWS, job->n - i), job->d, job->f, 0);
     return AM_OK;
 }
 
 static am_status
 dense_data_chunk(void *arg, int64_t chunk, int slot, am_error *err)
 {
-    (void)slot;
-    (void)err;
     const dense_job *job = arg;
+    AM_TRY(am_check(job->control, slot, err));
     const int64_t i = chunk * ROWS;
     am_dense_backward_data(job->dx + i * job->d, job->dy + i * job->f, job->packed,
-                           am_min_i64(ROWS, job->n - i), job->d, job->f);
+                           am_min_i64(ROWS, job->n - i), job->d, job->f, 0);
     return AM_OK;
 }
 
 static am_status
 dense_weights_chunk(void *arg, int64_t chunk, int slot, am_error *err)
 {
-    (void)slot;
-    (void)err;
     const dense_job *job = arg;
+    AM_TRY(am_check(job->control, slot, err));
     const int64_t i = chunk * ROWS;
-    am_dense_backward_weights(job->dw + i * job->f, job->dy_packed, job->x, job->n, job->d, job->f,
-                              i, am_min_i64(i + ROWS, job->d));
+    am_dense_backward_weights(job->dw + i * job->f, job->f, AM_PANEL, job->dy_packed, job->x,
+                              job->n, job->d, job->f, i, am_min_i64(i + ROWS, job->d), 0);
     return AM_OK;
 }
 
 am_status
 am_dense_forward_batch(float *y, const float *x, const float *w, const float *b, int64_t n,
-                       int64_t d, int64_t f, int threads, am_error *err)
+                       int64_t d, int64_t f, int threads, am_control *control, am_error *err)
 {
-    dense_job job = {.n = n, .d = d, .f = f, .y = y, .x = x, .b = b};
+    if (f == 0) {
+        return AM_OK; /* then n and d may be of any size */
+    }
+    dense_job job = {.n = n, .d = d, .f = f, .y = y, .x = x, .b = b, .control = control};
     am_arena arena = {0};
-    am_carve(&arena, am_packed_size(d, f), sizeof(float));
+    am_carve(&arena, am_dense_size(d, f), sizeof(float));
     AM_TRY(am_arena_reserve(&arena, err));
-    job.packed = am_carve(&arena, am_packed_size(d, f), sizeof(float));
-    am_pack_rows(job.packed, w, d, f, f, 0, d);
+    job.panels = am_carve(&arena, am_dense_size(d, f), sizeof(float));
+    am_dense_pack(job.panels, w, d, f);
     am_status status =
         am_parallel_for(am_ceil_div(n, ROWS), threads, dense_forward_chunk, &job, err);
     am_arena_free(&arena);
@@ -191,20 +195,28 @@ am_dense_forward_batch(float *y, const float *x, const float *w, const float *b,
 static void
 plan_dense_backward(am_arena *arena, dense_job *job)
 {
+    job->panels = am_carve(arena, am_dense_size(job->d, job->f), sizeof(float));
     job->packed = am_carve(arena, am_packed_size(job->f, job->d), sizeof(float));
     job->dy_packed = am_carve(arena, am_packed_size(job->n, job->f), sizeof(float));
 }
 
 am_status
 am_dense_backward_batch(float *dx, float *dw, float *db, const float *dy, const float *x,
-                        const float *w, int64_t n, int64_t d, int64_t f, int threads, am_error *err)
+                        const float *w, int64_t n, int64_t d, int64_t f, int threads,
+                        am_control *control, am_error *err)
 {
-    dense_job job = {.n = n, .d = d, .f = f, .dx = dx, .dw = dw, .x = x, .dy = dy};
+    if (f == 0) {
+        memset(dx, 0, (size_t)(n * d) * sizeof(float));
+        return AM_OK;
+    }
+    dense_job job = {
+        .n = n, .d = d, .f = f, .dx = dx, .dw = dw, .x = x, .dy = dy, .control = control};
     am_arena arena = {0};
     plan_dense_backward(&arena, &job);
     AM_TRY(am_arena_reserve(&arena, err));
     plan_dense_backward(&arena, &job);
-    am_pack_transposed(job.packed, w, f, f, 0, d);
+    am_dense_pack(job.panels, w, d, f);
+    am_dense_pack_back(job.packed, job.panels, d, f, 0, d);
     am_pack_rows(job.dy_packed, dy, n, f, f, 0, n);
     am_status status = am_parallel_for(am_ceil_div(n, ROWS), threads, dense_data_chunk, &job, err);
     if (status == AM_OK) {

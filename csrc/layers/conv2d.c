@@ -12,6 +12,15 @@
 
 #include "pack.h"
 
+/* An empty batch may claim any size: what is computed from it must not overflow. */
+static int
+fits(int64_t a, int64_t b, int64_t c)
+{
+    int64_t product;
+    return !__builtin_mul_overflow(a, b, &product) &&
+           !__builtin_mul_overflow(product, c, &product) && product < INT64_C(1) << 48;
+}
+
 am_status
 am_conv2d_init(am_conv2d *s, int64_t h, int64_t w, int64_t c, int64_t f, int64_t size, int same,
                am_error *err)
@@ -31,6 +40,11 @@ am_conv2d_init(am_conv2d *s, int64_t h, int64_t w, int64_t c, int64_t f, int64_t
                        "conv: a %lld x %lld window does not fit an image of %lld x %lld; use "
                        "padding=\"same\" or a smaller window",
                        (long long)size, (long long)size, (long long)h, (long long)w);
+    }
+    if (!fits(h + 2 * size, w + 2 * size, c > f ? c : f) || !fits(size * size, c, f)) {
+        return am_fail(err, AM_ERR_SHAPE,
+                       "conv: an image of %lld x %lld x %lld with %lld filters is too large",
+                       (long long)h, (long long)w, (long long)c, (long long)f);
     }
     return AM_OK;
 }
@@ -130,28 +144,27 @@ correlate(const correlation *t)
 {
     const am_kernels *kernels = am_get_kernels();
     const int64_t run = t->size * t->c;
-    for (int64_t o = 0; o < t->f; o += AM_PANEL) {
-        const float *panel = t->packed + o * t->size * run;
-        for (int64_t oy = 0; oy < t->out_h; oy++) {
-            const int64_t top = oy - t->pad; /* row of x under the first row of the window */
-            const int64_t first = top < 0 ? -top : 0;
-            const int64_t last = am_min_i64(t->size, t->h - top);
-            am_gemm g = {
-                .rows = t->out_w,
-                .segments = last - first,
-                .steps = run,
-                .a = t->x + (top + first) * t->line,
-                .row = t->c,
-                .segment = t->line,
-                .step = 1,
-                .b = panel + first * run * AM_PANEL,
-                .c = t->y + oy * t->out_w * t->f + o,
-                .c_row = t->f,
-                .lanes = am_min_i64(AM_PANEL, t->f - o),
-                .bias = t->bias == NULL ? NULL : t->bias + o,
-            };
-            kernels->gemm(&g);
-        }
+    for (int64_t oy = 0; oy < t->out_h; oy++) {
+        const int64_t top = oy - t->pad; /* row of x under the first row of the window */
+        const int64_t first = top < 0 ? -top : 0;
+        const int64_t last = am_min_i64(t->size, t->h - top);
+        am_gemm g = {
+            .rows = t->out_w,
+            .cols = t->f,
+            .segments = last - first,
+            .steps = run,
+            .a = t->x + (top + first) * t->line,
+            .row = t->c,
+            .segment = t->line,
+            .step = 1,
+            .b = t->packed + first * run * AM_PANEL,
+            .b_panel = t->size * run * AM_PANEL,
+            .c = t->y + oy * t->out_w * t->f,
+            .c_row = t->f,
+            .c_panel = AM_PANEL,
+            .bias = t->bias,
+        };
+        kernels->gemm(&g);
     }
 }
 
@@ -214,30 +227,29 @@ am_conv2d_backward_weights(float *dw, float *db, const float *dy, const float *x
     const float *padded = pad_rows(scratch, x, s->h, s->w, s->c, s->pad);
     float *packed = scratch + padded_input(s);
     am_pack_rows(packed, dy, pixels, s->f, s->f, 0, pixels);
-    for (int64_t o = 0; o < s->f; o += AM_PANEL) {
-        for (int64_t kh = 0; kh < s->size; kh++) {
-            const int64_t first =
-                kh < s->pad ? s->pad - kh : 0; /* output rows with an x below kh */
-            const int64_t last = am_min_i64(s->out_h, s->h - kh + s->pad);
-            if (last <= first) {
-                continue;
-            }
-            am_gemm g = {
-                .rows = run,
-                .segments = last - first,
-                .steps = s->out_w,
-                .a = padded + (first + kh - s->pad) * line,
-                .row = 1,
-                .segment = line,
-                .step = s->c,
-                .b = packed + o * pixels + first * s->out_w * AM_PANEL,
-                .c = dw + kh * run * s->f + o,
-                .c_row = s->f,
-                .lanes = am_min_i64(AM_PANEL, s->f - o),
-                .accumulate = 1,
-            };
-            kernels->gemm(&g);
+    for (int64_t kh = 0; kh < s->size; kh++) {
+        const int64_t first = kh < s->pad ? s->pad - kh : 0; /* output rows with an x below kh */
+        const int64_t last = am_min_i64(s->out_h, s->h - kh + s->pad);
+        if (last <= first) {
+            continue;
         }
+        am_gemm g = {
+            .rows = run,
+            .cols = s->f,
+            .segments = last - first,
+            .steps = s->out_w,
+            .a = padded + (first + kh - s->pad) * line,
+            .row = 1,
+            .segment = line,
+            .step = s->c,
+            .b = packed + first * s->out_w * AM_PANEL,
+            .b_panel = pixels * AM_PANEL,
+            .c = dw + kh * run * s->f,
+            .c_row = s->f,
+            .c_panel = AM_PANEL,
+            .accumulate = 1,
+        };
+        kernels->gemm(&g);
     }
     for (int64_t i = 0; i < pixels; i++) {
         kernels->add(db, dy + i * s->f, s->f);

@@ -38,23 +38,63 @@ void am_conv2d_backward_data(float *dx, const float *dy, const float *packed_bac
 void am_conv2d_backward_weights(float *dw, float *db, const float *dy, const float *x,
                                 const am_conv2d *s, float *scratch);
 
-/* --- dense.c --------------------------------------------------------------------------------- */
+/* --- conv_pool.c: conv 3 x 3, ReLU and max-pool 2 x 2 in one (kernels/conv_pool.h) ------------ */
 
-/* y (n, f) = x (n, d) w (d, f) + b (f,) */
-void am_dense_forward(float *y, const float *x, const float *packed, const float *b, int64_t n,
-                      int64_t d, int64_t f);
-/* dx (n, d) = dy (n, f) w' */
+/* Whether the convolution can be the first part of such a block; `first`: its input needs no
+ * gradient. Fills in the shape. */
+int am_conv_pool_fits(am_conv_pool *s, const am_conv2d *conv, int first);
+int am_conv_pool_is_narrow(const am_conv_pool *s);       /* otherwise Winograd */
+int64_t am_conv_pool_packed(const am_conv_pool *s);      /* floats of the packed weights */
+int64_t am_conv_pool_packed_back(const am_conv_pool *s); /* and of those of the backward pass */
+int64_t am_conv_pool_scratch(const am_conv_pool *s);     /* floats of one image's forward pass */
+int64_t am_conv_pool_scratch_back(const am_conv_pool *s);
+void am_conv_pool_pack(float *packed, const float *w, const am_conv_pool *s);
+void am_conv_pool_pack_back(float *packed, const float *w, const am_conv_pool *s);
+/* y, argmax (ph, pw, f) of x (h, w, c) */
+void am_conv_pool_forward(float *y, uint8_t *argmax, const float *x, const float *w,
+                          const float *packed, const float *b, const am_conv_pool *s,
+                          float *scratch);
+/* Up to AM_GROUP images backwards. dw accumulates in the order of the packed_back weights (of a
+ * narrow block: as HWIO), db too; dx, which may be NULL, is overwritten. A narrow block has none.
+ */
+void am_conv_pool_backward(float *dx, int64_t dx_image, float *dw, float *db,
+                           const am_conv_pool_images *images, const float *packed_back,
+                           const am_conv_pool *s, float *scratch);
+void am_conv_pool_unpack_gradient(float *dw, const float *packed, const am_conv_pool *s);
+
+/* --- dense.c: weights in panels of d rows ----------------------------------------------------- */
+
+int64_t am_dense_size(int64_t d, int64_t f); /* floats of the panels */
+/* The place of w[i][j] among them. */
+static inline int64_t
+am_dense_place(int64_t d, int64_t i, int64_t j)
+{
+    return (j / AM_PANEL * d + i) * AM_PANEL + j % AM_PANEL;
+}
+void am_dense_pack(float *panels, const float *w, int64_t d, int64_t f);
+void am_dense_unpack(float *w, const float *panels, int64_t d, int64_t f);
+
+/* y (n, f) = x (n, d) w (d, f) + b (f,). sparse: x holds many zeros. */
+void am_dense_forward(float *y, const float *x, const float *w, const float *b, int64_t n,
+                      int64_t d, int64_t f, int sparse);
+/* Rows first..last of w, transposed, for backward_data: (f, d) in panels of f rows. */
+void am_dense_pack_back(float *packed, const float *w, int64_t d, int64_t f, int64_t first,
+                        int64_t last);
+/* dx (n, d) = dy (n, f) w'. sparse: dy holds many zeros. */
 void am_dense_backward_data(float *dx, const float *dy, const float *packed_back, int64_t n,
-                            int64_t d, int64_t f);
-/* Rows first..last of dw (d, f) = x' dy, overwritten; dy packed as panels of n rows. */
-void am_dense_backward_weights(float *dw, const float *dy_packed, const float *x, int64_t n,
-                               int64_t d, int64_t f, int64_t first, int64_t last);
+                            int64_t d, int64_t f, int sparse);
+/* Rows first..last of dw (d, f) = x' dy, overwritten; rows lie dw_row floats apart, panels of
+ * AM_PANEL columns dw_panel. dy packed as panels of n rows. */
+void am_dense_backward_weights(float *dw, int64_t dw_row, int64_t dw_panel, const float *dy_packed,
+                               const float *x, int64_t n, int64_t d, int64_t f, int64_t first,
+                               int64_t last, int sparse);
 /* db (f,) = sum of the rows of dy, overwritten; dy packed as panels of n rows. */
 void am_dense_backward_bias(float *db, const float *dy_packed, int64_t n, int64_t f);
 
 /* --- dropout.c ------------------------------------------------------------------------------- */
 
-/* keep[i] = 1 with probability 1 - rate: a function of (seed, step, layer, slot, i). */
+/* keep[i] = 1 with probability 1 - rate, which is rounded to a multiple of 2^-16: a function of
+ * (seed, step, layer, slot, i). */
 void am_dropout_mask(uint8_t *keep, int64_t n, double rate, uint64_t seed, uint32_t step,
                      uint32_t layer, uint32_t slot);
 /* y = keep ? x / (1 - rate) : 0. The backward pass is the same function of dy. */

@@ -22,9 +22,4 @@ am_packed_size(int64_t rows, int64_t cols)
 void am_pack_rows(float *packed, const float *b, int64_t rows, int64_t cols, int64_t ld,
                   int64_t first, int64_t last);
 
-/* The transpose: B (cols of a, rows of a) from a[row * ld + col]; only the columns first..last of
- * B, that is rows of a. `first` is a multiple of AM_PANEL. */
-void am_pack_transposed(float *packed, const float *a, int64_t cols, int64_t ld, int64_t first,
-                        int64_t last);
-
 #endif

@@ -14,6 +14,16 @@ am_load_image(float *dst, const am_images *images, int64_t index)
     }
 }
 
+void
+am_prefetch_image(const am_images *images, int64_t index)
+{
+    const int64_t size = images->h * images->w * images->c * (images->is_u8 ? 1 : 4);
+    const char *image = (const char *)images->data + index * size;
+    for (int64_t i = 0; i < size; i += AM_ALIGNMENT) {
+        __builtin_prefetch(image + i);
+    }
+}
+
 am_status
 am_check_images(const am_net *net, const am_images *images, am_error *err)
 {
@@ -41,21 +51,36 @@ drop(const am_workspace *ws, const am_layer *layer, int position, float *y, int6
     am_dropout_apply(y, y, keep, layer->spec.rate, layer->out_size);
 }
 
+/* Whether the whole block that starts at layer l lies before layer `last`. */
+static int
+runs_block(const am_net *net, int l, int last)
+{
+    return net->layers[l].block && l + AM_BLOCK_LAYERS <= last;
+}
+
 void
 am_forward_image(const am_net *net, const am_workspace *ws, int last, int64_t i)
 {
     const am_kernels *kernels = am_get_kernels();
     for (int l = 0; l < last; l++) {
         const am_layer *layer = &net->layers[l];
+        const int block = runs_block(net, l, last);
+        const int end = block ? l + AM_BLOCK_LAYERS - 1 : l; /* the layer whose output is made */
+        const int out = net->layers[end].value_out;
         const float *x = ws->value[layer->value_in] + i * ws->value_stride[layer->value_in];
-        float *y = ws->value[layer->value_out] + i * ws->value_stride[layer->value_out];
-        if (layer->spec.kind == AM_CONV2D) {
-            am_conv2d_forward(y, x, net->packed + layer->packed, net->params + layer->b,
-                              &layer->conv, ws->scratch);
+        float *y = ws->value[out] + i * ws->value_stride[out];
+        uint8_t *argmax = ws->argmax[end] + i * ws->argmax_stride[end];
+        if (block) {
+            am_conv_pool_forward(y, argmax, x, net->params + layer->w, net->packed + layer->packed,
+                                 net->params + layer->b, &layer->fused, ws->scratch);
+        }
+        else if (layer->spec.kind == AM_CONV2D) {
+            const float *packed = layer->block ? ws->cut : net->packed + layer->packed;
+            am_conv2d_forward(y, x, packed, net->params + layer->b, &layer->conv, ws->scratch);
         }
         else if (layer->spec.kind == AM_MAXPOOL2D) {
             const am_pool_shape shape = {layer->in_h, layer->in_w, layer->in_c};
-            kernels->maxpool(y, ws->argmax[l] + i * ws->argmax_stride[l], x, &shape);
+            kernels->maxpool(y, argmax, x, &shape);
         }
         else if (layer->spec.kind == AM_RELU) {
             kernels->relu(y, y, layer->out_size);
@@ -63,6 +88,7 @@ am_forward_image(const am_net *net, const am_workspace *ws, int last, int64_t i)
         else if (layer->spec.kind == AM_DROPOUT) {
             drop(ws, layer, l, y, i);
         } /* flatten: the same numbers */
+        l = end;
     }
 }
 
@@ -72,8 +98,8 @@ am_forward_rows(const am_net *net, const am_workspace *ws, const am_layer *layer
     const float *x = ws->value[layer->value_in];
     float *y = ws->value[layer->value_out];
     if (layer->spec.kind == AM_DENSE) {
-        am_dense_forward(y, x, net->packed + layer->packed, net->params + layer->b, rows,
-                         layer->in_size, layer->out_size);
+        am_dense_forward(y, x, net->params + layer->w, net->params + layer->b, rows, layer->in_size,
+                         layer->out_size, layer->rectified && net->finite);
     }
     else if (layer->spec.kind == AM_RELU) {
         am_get_kernels()->relu(y, y, rows * layer->out_size);
@@ -96,6 +122,7 @@ typedef struct forward_job {
     am_control *control;
     float *out;
     int64_t out_size;
+    float *cut; /* see am_workspace */
     am_workspace *slots;
 } forward_job;
 
@@ -119,6 +146,20 @@ plan_slot(am_arena *arena, const forward_job *job, am_workspace *ws)
         }
     }
     ws->scratch = am_carve(arena, net->scratch_size, sizeof(float));
+    ws->cut = job->cut;
+}
+
+/* The conv layer whose block starts before layer `last` and does not end before it, or NULL: its
+ * weights are needed as the general path reads them. */
+static const am_layer *
+cut_layer(const am_net *net, int last)
+{
+    for (int l = last - 1; l >= 0 && l > last - AM_BLOCK_LAYERS; l--) {
+        if (net->layers[l].block) {
+            return &net->layers[l];
+        }
+    }
+    return NULL;
 }
 
 static am_status
@@ -157,6 +198,8 @@ forward_chunk(void *arg, int64_t chunk, int slot, am_error *err)
 static void
 plan_forward(am_arena *arena, forward_job *job, int threads)
 {
+    const am_layer *cut = cut_layer(job->net, job->last);
+    job->cut = cut == NULL ? NULL : am_carve(arena, am_conv2d_packed(&cut->conv), sizeof(float));
     job->slots = am_carve(arena, threads, sizeof(am_workspace));
     for (int i = 0; i < threads; i++) {
         am_workspace measured = {0};
@@ -192,6 +235,10 @@ am_net_forward(const am_net *net, const am_images *images, const int64_t *index,
     plan_forward(&arena, &job, threads);
     AM_TRY(am_arena_reserve(&arena, err));
     plan_forward(&arena, &job, threads);
+    if (job.cut != NULL) {
+        const am_layer *layer = cut_layer(net, last);
+        am_conv2d_pack(job.cut, net->params + layer->w, &layer->conv);
+    }
     am_status status = am_parallel_for(chunks, threads, forward_chunk, &job, err);
     am_arena_free(&arena);
     return status;

@@ -37,11 +37,18 @@ typedef struct am_layer {
     int64_t in_h, in_w, in_c, out_h, out_w, out_c;
     int64_t in_size, out_size; /* floats of one image */
     int value_in, value_out;
-    int64_t w, w_size, b, b_size; /* place in the parameters */
-    int64_t packed, packed_size;  /* place in the packed weights */
-    int64_t packed_back;          /* place in the packed weights of backward_data */
+    int64_t w_size, b_size; /* floats of the parameters */
+    int64_t w, b;           /* their places in am_net.params, b last */
+    int64_t end;            /* of both */
+    int64_t packed;         /* place of a conv layer's weights as the forward pass reads them */
+    int64_t packed_back;    /* and as backward_data does */
     am_conv2d conv;
+    int block; /* a conv layer that computes the ReLU and the max-pool after it as well */
+    am_conv_pool fused;
+    int rectified; /* a zero of the input passes no gradient on: a ReLU made it, or dropout */
 } am_layer;
+
+#define AM_BLOCK_LAYERS 3
 
 typedef struct am_net {
     int64_t h, w, c; /* of an image */
@@ -50,21 +57,36 @@ typedef struct am_net {
     int first_trainable; /* index of the first layer with parameters, or n_layers */
     am_layer layers[AM_MAX_LAYERS];
     int64_t value_size[AM_MAX_LAYERS + 1]; /* floats of one image */
-    int64_t n_params, n_packed, n_packed_back, scratch_size;
+    int64_t n_params; /* as the world sees them: layer by layer, weights (HWIO, or inputs x units),
+                         then bias */
+    int64_t n_stored, n_packed, n_packed_back, scratch_size, scratch_back_size;
     am_arena arena;
-    float *params; /* layer by layer: weights (HWIO, or inputs x units), then bias */
+    float *params; /* (n_stored,) the same, dense weights in panels, each tensor on a cache line */
     float *packed;
+    int finite; /* all parameters were, when last looked at: then 0 times a weight is 0 */
 } am_net;
 
 /* --- net.c --- */
+/* `fuse`: conv, ReLU and max-pool in one where am_conv_pool_fits; without it every layer takes the
+ * general path, which the tests hold the fused one against. */
 am_status am_net_create(am_net **out, const am_layer_spec *specs, int n_specs, int64_t h, int64_t w,
-                        int64_t c, am_error *err);
+                        int64_t c, int fuse, am_error *err);
 void am_net_free(am_net *net);
+/* How layer l is computed, in a few words; "" where there is nothing to say. */
+const char *am_net_path(const am_net *net, int l);
 /* Glorot uniform weights, zero biases: a function of the seed. */
 void am_net_init(am_net *net, uint64_t seed);
+/* Numbers as many as parameters (weights, moments), between the order that callers know (see
+ * params) and the one in which the net keeps them. */
+void am_net_export(const am_net *net, float *out, const float *kept);
+void am_net_import(const am_net *net, float *kept, const float *given);
+void am_net_get_params(const am_net *net, float *params);
 void am_net_set_params(am_net *net, const float *params);
-/* Rebuilds the packed weights of one layer after its parameters changed. */
+/* Rebuilds the packed weights of one layer, or of all, after parameters changed. */
 void am_net_pack_layer(am_net *net, const am_layer *layer);
+void am_net_pack(am_net *net);
+/* Looks whether all parameters are finite: after all of them changed, and after an epoch. */
+void am_net_check_finite(am_net *net);
 
 /* --- forward.c --- */
 typedef struct am_images {
@@ -75,6 +97,8 @@ typedef struct am_images {
 
 /* One image as floats; uint8 is divided by 255. */
 void am_load_image(float *dst, const am_images *images, int64_t index);
+/* Starts to fetch it: shuffled images come from far away. */
+void am_prefetch_image(const am_images *images, int64_t index);
 am_status am_check_images(const am_net *net, const am_images *images, am_error *err);
 
 /* What one thread needs to push images through the net. value[i] holds the images of a chunk,
@@ -89,6 +113,7 @@ typedef struct am_workspace {
     uint32_t step;
     int64_t first_slot; /* place in the batch of image 0 of the chunk */
     float *scratch;     /* of conv layers */
+    const float *cut;   /* packed weights of a conv layer whose block is not run to its end */
 } am_workspace;
 
 /* Layers 0..last-1 on image i of the chunk (all of them before the first dense layer). */
@@ -102,7 +127,7 @@ void am_forward_rows(const am_net *net, const am_workspace *ws, const am_layer *
 am_status am_net_forward(const am_net *net, const am_images *images, const int64_t *index,
                          int64_t n, int last, int threads, am_control *control, float *out,
                          am_error *err);
-/* p (n, k) = softmax of the rows of z */
+/* p (n, k) = softmax of the rows of z; p may be z */
 am_status am_softmax_rows(float *p, const float *z, int64_t n, int64_t k, int threads,
                           am_error *err);
 

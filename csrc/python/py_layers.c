@@ -13,6 +13,13 @@ data(PyArrayObject *array)
     return PyArray_DATA(array);
 }
 
+/* How many images or rows to visit: none of an empty array, whose other sizes may be endless. */
+static npy_intp
+rows(PyArrayObject *array)
+{
+    return PyArray_SIZE(array) > 0 ? PyArray_DIM(array, 0) : 0;
+}
+
 /* `name`: expected the shape `shape`. */
 static int
 check_shape(PyObject *module, PyArrayObject *array, const char *name, const npy_intp *shape)
@@ -90,63 +97,87 @@ conv_shape(PyObject *module, PyArrayObject *x, PyArrayObject *w, PyObject *same,
     return 0;
 }
 
+/* What both passes take. */
+typedef struct conv_call {
+    PyArrayObject *x, *w;
+    npy_intp n;
+    am_conv2d s;
+    int threads;
+} conv_call;
+
+/* x, w, .. same, threads */
+static int
+to_conv(PyObject *module, PyObject *x, PyObject *w, PyObject *const *same_threads, conv_call *c)
+{
+    if (!(c->x = floats(module, x, "x", 4)) || !(c->w = floats(module, w, "w", 4)) ||
+        conv_shape(module, c->x, c->w, same_threads[0], &c->s) < 0 ||
+        am_to_int(same_threads[1], "threads", &c->threads) < 0) {
+        return -1;
+    }
+    c->n = PyArray_DIM(c->x, 0);
+    return 0;
+}
+
+/* Uninitialised dx like x, dw like w, db (f,). */
+static int
+new_gradients(PyArrayObject *x, PyArrayObject *w, PyObject *out[3])
+{
+    const npy_intp f = PyArray_DIM(w, PyArray_NDIM(w) - 1);
+    out[0] = am_new_array(PyArray_NDIM(x), PyArray_DIMS(x), NPY_FLOAT32);
+    out[1] = am_new_array(PyArray_NDIM(w), PyArray_DIMS(w), NPY_FLOAT32);
+    out[2] = am_new_array(1, &f, NPY_FLOAT32);
+    return out[0] == NULL || out[1] == NULL || out[2] == NULL ? -1 : 0;
+}
+
 static PyObject *
 conv2d_forward(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
-    PyArrayObject *x, *w, *b;
-    am_conv2d s;
-    int threads;
-    if (am_arity("conv2d_forward", nargs, 5) < 0 || !(x = floats(module, args[0], "x", 4)) ||
-        !(w = floats(module, args[1], "w", 4)) || !(b = floats(module, args[2], "b", 1)) ||
-        conv_shape(module, x, w, args[3], &s) < 0 || am_to_int(args[4], "threads", &threads) < 0 ||
-        check_shape(module, b, "b", (npy_intp[]){s.f}) < 0) {
+    conv_call c;
+    PyArrayObject *b;
+    if (am_arity("conv2d_forward", nargs, 5) < 0 ||
+        to_conv(module, args[0], args[1], args + 3, &c) < 0 ||
+        !(b = floats(module, args[2], "b", 1)) ||
+        check_shape(module, b, "b", (npy_intp[]){c.s.f}) < 0) {
         return NULL;
     }
-    const npy_intp n = PyArray_DIM(x, 0);
-    PyObject *y = am_new_array(4, (npy_intp[]){n, s.out_h, s.out_w, s.f}, NPY_FLOAT32);
+    PyObject *y = am_new_array(4, (npy_intp[]){c.n, c.s.out_h, c.s.out_w, c.s.f}, NPY_FLOAT32);
     if (y == NULL) {
         return NULL;
     }
-    float *out = data((PyArrayObject *)y), *px = data(x), *pw = data(w), *pb = data(b);
+    float *out = data((PyArrayObject *)y);
     am_error error;
-    am_status status;
-    Py_BEGIN_ALLOW_THREADS;
-    status = am_conv2d_forward_batch(out, px, pw, pb, n, &s, threads, &error);
-    Py_END_ALLOW_THREADS;
+    am_control control;
+    am_py_poll poll;
+    am_poll_begin(&poll, Py_None, &control);
+    am_status status = am_conv2d_forward_batch(out, data(c.x), data(c.w), data(b), c.n, &c.s,
+                                               c.threads, &control, &error);
+    am_poll_end(&poll);
     return status == AM_OK ? y : fail(module, status, &error, 1, &y);
 }
 
 static PyObject *
 conv2d_backward(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
-    PyArrayObject *dy, *x, *w;
-    am_conv2d s;
-    int threads;
+    conv_call c;
+    PyArrayObject *dy;
+    PyObject *out[3];
     if (am_arity("conv2d_backward", nargs, 5) < 0 || !(dy = floats(module, args[0], "dy", 4)) ||
-        !(x = floats(module, args[1], "x", 4)) || !(w = floats(module, args[2], "w", 4)) ||
-        conv_shape(module, x, w, args[3], &s) < 0 || am_to_int(args[4], "threads", &threads) < 0) {
+        to_conv(module, args[1], args[2], args + 3, &c) < 0 ||
+        check_shape(module, dy, "dy", (npy_intp[]){c.n, c.s.out_h, c.s.out_w, c.s.f}) < 0) {
         return NULL;
     }
-    const npy_intp n = PyArray_DIM(x, 0);
-    if (check_shape(module, dy, "dy", (npy_intp[]){n, s.out_h, s.out_w, s.f}) < 0) {
-        return NULL;
-    }
-    PyObject *out[3] = {
-        am_new_array(4, PyArray_DIMS(x), NPY_FLOAT32),
-        am_new_array(4, PyArray_DIMS(w), NPY_FLOAT32),
-        am_new_array(1, (npy_intp[]){s.f}, NPY_FLOAT32),
-    };
-    if (out[0] == NULL || out[1] == NULL || out[2] == NULL) {
+    if (new_gradients(c.x, c.w, out) < 0) {
         return results(3, out);
     }
     float *dx = data((PyArrayObject *)out[0]), *dw = data((PyArrayObject *)out[1]);
     float *db = data((PyArrayObject *)out[2]);
-    const float *pdy = data(dy), *px = data(x), *pw = data(w);
     am_error error;
-    am_status status;
-    Py_BEGIN_ALLOW_THREADS;
-    status = am_conv2d_backward_batch(dx, dw, db, pdy, px, pw, n, &s, threads, &error);
-    Py_END_ALLOW_THREADS;
+    am_control control;
+    am_py_poll poll;
+    am_poll_begin(&poll, Py_None, &control);
+    am_status status = am_conv2d_backward_batch(dx, dw, db, data(dy), data(c.x), data(c.w), c.n,
+                                                &c.s, c.threads, &control, &error);
+    am_poll_end(&poll);
     return status == AM_OK ? results(3, out) : fail(module, status, &error, 3, out);
 }
 
@@ -173,7 +204,7 @@ maxpool2d_forward(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         return results(2, out);
     }
     const am_pool_shape s = {d[1], d[2], d[3]};
-    const npy_intp in = d[1] * d[2] * d[3], size = shape[1] * shape[2] * shape[3], n = d[0];
+    const npy_intp in = d[1] * d[2] * d[3], size = shape[1] * shape[2] * shape[3], n = rows(x);
     const float *px = data(x);
     float *y = data((PyArrayObject *)out[0]);
     uint8_t *argmax = PyArray_DATA((PyArrayObject *)out[1]);
@@ -205,7 +236,7 @@ maxpool2d_backward(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     const am_pool_shape s = {h, w, d[3]};
-    const npy_intp in = h * w * d[3], size = d[1] * d[2] * d[3], n = d[0];
+    const npy_intp in = h * w * d[3], size = d[1] * d[2] * d[3], n = rows((PyArrayObject *)dx);
     const float *pdy = data(dy);
     const uint8_t *where = PyArray_DATA(argmax);
     float *out = data((PyArrayObject *)dx);
@@ -219,65 +250,74 @@ maxpool2d_backward(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 
 /* --- dense ----------------------------------------------------------------------------------- */
 
+/* What both passes take: x (n, d), w (d, f). */
+typedef struct dense_call {
+    PyArrayObject *x, *w;
+    npy_intp n, d, f;
+    int threads;
+} dense_call;
+
+static int
+to_dense(PyObject *module, PyObject *x, PyObject *w, PyObject *threads, dense_call *c)
+{
+    if (!(c->x = floats(module, x, "x", 2)) || !(c->w = floats(module, w, "w", 2)) ||
+        am_to_int(threads, "threads", &c->threads) < 0) {
+        return -1;
+    }
+    c->n = PyArray_DIM(c->x, 0);
+    c->d = PyArray_DIM(c->x, 1);
+    c->f = PyArray_DIM(c->w, 1);
+    return check_shape(module, c->w, "w", (npy_intp[]){c->d, c->f});
+}
+
 static PyObject *
 dense_forward(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
-    PyArrayObject *x, *w, *b;
-    int threads;
-    if (am_arity("dense_forward", nargs, 4) < 0 || !(x = floats(module, args[0], "x", 2)) ||
-        !(w = floats(module, args[1], "w", 2)) || !(b = floats(module, args[2], "b", 1)) ||
-        am_to_int(args[3], "threads", &threads) < 0) {
+    dense_call c;
+    PyArrayObject *b;
+    if (am_arity("dense_forward", nargs, 4) < 0 ||
+        to_dense(module, args[0], args[1], args[3], &c) < 0 ||
+        !(b = floats(module, args[2], "b", 1)) || check_shape(module, b, "b", &c.f) < 0) {
         return NULL;
     }
-    const npy_intp n = PyArray_DIM(x, 0), d = PyArray_DIM(x, 1), f = PyArray_DIM(w, 1);
-    if (check_shape(module, w, "w", (npy_intp[]){d, f}) < 0 ||
-        check_shape(module, b, "b", (npy_intp[]){f}) < 0) {
-        return NULL;
-    }
-    PyObject *y = am_new_array(2, (npy_intp[]){n, f}, NPY_FLOAT32);
+    PyObject *y = am_new_array(2, (npy_intp[]){c.n, c.f}, NPY_FLOAT32);
     if (y == NULL) {
         return NULL;
     }
-    float *out = data((PyArrayObject *)y), *px = data(x), *pw = data(w), *pb = data(b);
+    float *out = data((PyArrayObject *)y);
     am_error error;
-    am_status status;
-    Py_BEGIN_ALLOW_THREADS;
-    status = am_dense_forward_batch(out, px, pw, pb, n, d, f, threads, &error);
-    Py_END_ALLOW_THREADS;
+    am_control control;
+    am_py_poll poll;
+    am_poll_begin(&poll, Py_None, &control);
+    am_status status = am_dense_forward_batch(out, data(c.x), data(c.w), data(b), c.n, c.d, c.f,
+                                              c.threads, &control, &error);
+    am_poll_end(&poll);
     return status == AM_OK ? y : fail(module, status, &error, 1, &y);
 }
 
 static PyObject *
 dense_backward(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
-    PyArrayObject *dy, *x, *w;
-    int threads;
+    dense_call c;
+    PyArrayObject *dy;
+    PyObject *out[3];
     if (am_arity("dense_backward", nargs, 4) < 0 || !(dy = floats(module, args[0], "dy", 2)) ||
-        !(x = floats(module, args[1], "x", 2)) || !(w = floats(module, args[2], "w", 2)) ||
-        am_to_int(args[3], "threads", &threads) < 0) {
+        to_dense(module, args[1], args[2], args[3], &c) < 0 ||
+        check_shape(module, dy, "dy", (npy_intp[]){c.n, c.f}) < 0) {
         return NULL;
     }
-    const npy_intp n = PyArray_DIM(x, 0), d = PyArray_DIM(x, 1), f = PyArray_DIM(w, 1);
-    if (check_shape(module, w, "w", (npy_intp[]){d, f}) < 0 ||
-        check_shape(module, dy, "dy", (npy_intp[]){n, f}) < 0) {
-        return NULL;
-    }
-    PyObject *out[3] = {
-        am_new_array(2, PyArray_DIMS(x), NPY_FLOAT32),
-        am_new_array(2, PyArray_DIMS(w), NPY_FLOAT32),
-        am_new_array(1, (npy_intp[]){f}, NPY_FLOAT32),
-    };
-    if (out[0] == NULL || out[1] == NULL || out[2] == NULL) {
+    if (new_gradients(c.x, c.w, out) < 0) {
         return results(3, out);
     }
     float *dx = data((PyArrayObject *)out[0]), *dw = data((PyArrayObject *)out[1]);
     float *db = data((PyArrayObject *)out[2]);
-    const float *pdy = data(dy), *px = data(x), *pw = data(w);
     am_error error;
-    am_status status;
-    Py_BEGIN_ALLOW_THREADS;
-    status = am_dense_backward_batch(dx, dw, db, pdy, px, pw, n, d, f, threads, &error);
-    Py_END_ALLOW_THREADS;
+    am_control control;
+    am_py_poll poll;
+    am_poll_begin(&poll, Py_None, &control);
+    am_status status = am_dense_backward_batch(dx, dw, db, data(dy), data(c.x), data(c.w), c.n, c.d,
+                                               c.f, c.threads, &control, &error);
+    am_poll_end(&poll);
     return status == AM_OK ? results(3, out) : fail(module, status, &error, 3, out);
 }
 
@@ -292,7 +332,11 @@ relu_forward(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     }
     PyObject *y = am_new_array(PyArray_NDIM(x), PyArray_DIMS(x), NPY_FLOAT32);
     if (y != NULL) {
-        am_get_kernels()->relu(data((PyArrayObject *)y), data(x), PyArray_SIZE(x));
+        float *out = data((PyArrayObject *)y);
+        const npy_intp n = PyArray_SIZE(x);
+        Py_BEGIN_ALLOW_THREADS;
+        am_get_kernels()->relu(out, data(x), n);
+        Py_END_ALLOW_THREADS;
     }
     return y;
 }
@@ -308,31 +352,60 @@ relu_backward(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     }
     PyObject *dx = am_new_array(PyArray_NDIM(x), PyArray_DIMS(x), NPY_FLOAT32);
     if (dx != NULL) {
-        am_get_kernels()->relu_gradient(data((PyArrayObject *)dx), data(dy), data(x),
-                                        PyArray_SIZE(x));
+        float *out = data((PyArrayObject *)dx);
+        const npy_intp n = PyArray_SIZE(x);
+        Py_BEGIN_ALLOW_THREADS;
+        am_get_kernels()->relu_gradient(out, data(dy), data(x), n);
+        Py_END_ALLOW_THREADS;
     }
     return dx;
+}
+
+static int
+check_rate(PyObject *module, double rate)
+{
+    core_state *state = PyModule_GetState(module);
+    if (rate >= 0 && rate < 1) {
+        return 0;
+    }
+    PyObject *number = PyFloat_FromDouble(rate); /* PyErr_Format knows no floats */
+    if (number != NULL) {
+        PyErr_Format(state->exceptions[AM_ERR_VALUE],
+                     "rate: expected at least 0 and below 1, got %R", number);
+        Py_DECREF(number);
+    }
+    return -1;
 }
 
 static PyObject *
 dropout_mask(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
-    (void)module;
-    int64_t rows, size, seed, step;
+    core_state *state = PyModule_GetState(module);
+    int64_t n, size, step;
+    uint64_t seed;
     double rate;
-    if (am_arity("dropout_mask", nargs, 5) < 0 || am_to_int64(args[0], "rows", &rows) < 0 ||
+    if (am_arity("dropout_mask", nargs, 5) < 0 || am_to_int64(args[0], "rows", &n) < 0 ||
         am_to_int64(args[1], "size", &size) < 0 || am_to_double(args[2], "rate", &rate) < 0 ||
-        am_to_int64(args[3], "seed", &seed) < 0 || am_to_int64(args[4], "step", &step) < 0) {
+        am_to_seed(args[3], "seed", &seed) < 0 || am_to_int64(args[4], "step", &step) < 0 ||
+        check_rate(module, rate) < 0) {
         return NULL;
     }
-    PyObject *keep = am_new_array(2, (npy_intp[]){rows, size}, NPY_BOOL);
+    if (step < 0 || step > UINT32_MAX) {
+        PyErr_Format(state->exceptions[AM_ERR_VALUE], "step: expected 0 to 2**32 - 1, got %lld",
+                     (long long)step);
+        return NULL;
+    }
+    PyObject *keep = am_new_array(2, (npy_intp[]){n, size}, NPY_BOOL);
     if (keep == NULL) {
         return NULL;
     }
     uint8_t *out = PyArray_DATA((PyArrayObject *)keep);
-    for (int64_t i = 0; i < rows; i++) {
-        am_dropout_mask(out + i * size, size, rate, (uint64_t)seed, (uint32_t)step, 0, (uint32_t)i);
+    n = rows((PyArrayObject *)keep);
+    Py_BEGIN_ALLOW_THREADS;
+    for (int64_t i = 0; i < n; i++) {
+        am_dropout_mask(out + i * size, size, rate, seed, (uint32_t)step, 0, (uint32_t)i);
     }
+    Py_END_ALLOW_THREADS;
     return keep;
 }
 
@@ -344,13 +417,17 @@ dropout_apply(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     if (am_arity("dropout_apply", nargs, 3) < 0 || !(x = floats(module, args[0], "x", -1)) ||
         !(keep = am_to_array(module, args[1], "mask", NPY_BOOL, PyArray_NDIM(x), 0)) ||
         check_shape(module, keep, "mask", PyArray_DIMS(x)) < 0 ||
-        am_to_double(args[2], "rate", &rate) < 0) {
+        am_to_double(args[2], "rate", &rate) < 0 || check_rate(module, rate) < 0) {
         return NULL;
     }
     PyObject *y = am_new_array(PyArray_NDIM(x), PyArray_DIMS(x), NPY_FLOAT32);
     if (y != NULL) {
-        am_dropout_apply(data((PyArrayObject *)y), data(x), PyArray_DATA(keep), rate,
-                         PyArray_SIZE(x));
+        float *out = data((PyArrayObject *)y);
+        const uint8_t *mask = PyArray_DATA(keep);
+        const npy_intp n = PyArray_SIZE(x);
+        Py_BEGIN_ALLOW_THREADS;
+        am_dropout_apply(out, data(x), mask, rate, n);
+        Py_END_ALLOW_THREADS;
     }
     return y;
 }
@@ -368,61 +445,77 @@ at_least_one_class(PyObject *module, PyArrayObject *z)
     return 0;
 }
 
-/* z (n, k), y (n, k), weights (n,): the three arrays of a loss. */
+typedef struct loss_call {
+    am_loss loss;
+    npy_intp n, k;
+    const float *z, *y;   /* (n, k) */
+    const double *weight; /* (n,) */
+    PyObject *out;        /* a new array (n, k) */
+} loss_call;
+
+/* loss, z, y, sample_weight */
 static int
-to_loss(PyObject *module, PyObject *const *args, PyArrayObject *arrays[3], int *loss)
+to_loss(PyObject *module, PyObject *const *args, loss_call *c)
 {
-    if (am_to_int(args[0], "loss", loss) < 0 || !(arrays[0] = floats(module, args[1], "z", 2)) ||
-        !(arrays[1] = floats(module, args[2], "y", 2)) ||
-        !(arrays[2] = am_to_array(module, args[3], "sample_weight", NPY_FLOAT64, 1, 0)) ||
-        check_shape(module, arrays[1], "y", PyArray_DIMS(arrays[0])) < 0 ||
-        check_shape(module, arrays[2], "sample_weight", PyArray_DIMS(arrays[0])) < 0) {
+    core_state *state = PyModule_GetState(module);
+    PyArrayObject *z, *y, *weight;
+    int loss;
+    if (am_to_int(args[0], "loss", &loss) < 0 || !(z = floats(module, args[1], "z", 2)) ||
+        !(y = floats(module, args[2], "y", 2)) ||
+        !(weight = am_to_array(module, args[3], "sample_weight", NPY_FLOAT64, 1, 0)) ||
+        check_shape(module, y, "y", PyArray_DIMS(z)) < 0 ||
+        check_shape(module, weight, "sample_weight", PyArray_DIMS(z)) < 0 ||
+        at_least_one_class(module, z) < 0) {
         return -1;
     }
-    return at_least_one_class(module, arrays[0]);
+    if (loss != AM_LOSS_SOFTMAX && loss != AM_LOSS_SIGMOID) {
+        PyErr_Format(state->exceptions[AM_ERR_VALUE],
+                     "loss: expected 0 (softmax) or 1 (sigmoid), got %d", loss);
+        return -1;
+    }
+    *c = (loss_call){.loss = (am_loss)loss,
+                     .n = PyArray_DIM(z, 0),
+                     .k = PyArray_DIM(z, 1),
+                     .z = data(z),
+                     .y = data(y),
+                     .weight = PyArray_DATA(weight),
+                     .out = am_new_array(2, PyArray_DIMS(z), NPY_FLOAT32)};
+    return c->out == NULL ? -1 : 0;
 }
 
 static PyObject *
 loss_forward(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
-    PyArrayObject *a[3];
-    int loss;
-    if (am_arity("loss_forward", nargs, 4) < 0 || to_loss(module, args, a, &loss) < 0) {
+    loss_call c;
+    if (am_arity("loss_forward", nargs, 4) < 0 || to_loss(module, args, &c) < 0) {
         return NULL;
     }
-    const npy_intp n = PyArray_DIM(a[0], 0), k = PyArray_DIM(a[0], 1);
-    PyObject *p = am_new_array(2, PyArray_DIMS(a[0]), NPY_FLOAT32);
-    if (p == NULL) {
-        return NULL;
-    }
-    const double *weight = PyArray_DATA(a[2]);
+    float *p = data((PyArrayObject *)c.out);
     double sum = 0.0;
-    for (npy_intp i = 0; i < n; i++) {
-        sum += weight[i] * am_loss_forward((am_loss)loss, data((PyArrayObject *)p) + i * k,
-                                           data(a[0]) + i * k, data(a[1]) + i * k, k);
+    Py_BEGIN_ALLOW_THREADS;
+    for (npy_intp i = 0; i < c.n; i++) {
+        const npy_intp row = i * c.k;
+        sum += c.weight[i] * am_loss_forward(c.loss, p + row, c.z + row, c.y + row, c.k);
     }
-    return Py_BuildValue("dN", n > 0 ? sum / (double)n : 0.0, p);
+    Py_END_ALLOW_THREADS;
+    return Py_BuildValue("dN", c.n > 0 ? sum / (double)c.n : 0.0, c.out);
 }
 
 static PyObject *
 loss_backward(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
-    PyArrayObject *a[3];
-    int loss;
-    if (am_arity("loss_backward", nargs, 4) < 0 || to_loss(module, args, a, &loss) < 0) {
+    loss_call c;
+    if (am_arity("loss_backward", nargs, 4) < 0 || to_loss(module, args, &c) < 0) {
         return NULL;
     }
-    const npy_intp n = PyArray_DIM(a[0], 0), k = PyArray_DIM(a[0], 1);
-    PyObject *dz = am_new_array(2, PyArray_DIMS(a[0]), NPY_FLOAT32);
-    if (dz == NULL) {
-        return NULL;
+    float *dz = data((PyArrayObject *)c.out);
+    Py_BEGIN_ALLOW_THREADS;
+    for (npy_intp i = 0; i < c.n; i++) {
+        const npy_intp row = i * c.k;
+        am_loss_backward(c.loss, dz + row, c.z + row, c.y + row, c.weight[i] / (double)c.n, c.k);
     }
-    const double *weight = PyArray_DATA(a[2]);
-    for (npy_intp i = 0; i < n; i++) {
-        am_loss_backward((am_loss)loss, data((PyArrayObject *)dz) + i * k, data(a[0]) + i * k,
-                         data(a[1]) + i * k, weight[i] / (double)n, k);
-    }
-    return dz;
+    Py_END_ALLOW_THREADS;
+    return c.out;
 }
 
 static PyObject *

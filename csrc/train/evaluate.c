@@ -3,6 +3,8 @@
 #include "../base/alloc.h"
 #include "train.h"
 
+#define ROWS 1024 /* of logits between two looks at the control */
+
 const float *
 am_target(const am_examples *examples, int64_t i, int64_t k, float *onehot)
 {
@@ -43,10 +45,29 @@ am_check_examples(const am_net *net, const am_examples *e, am_error *err)
             return am_fail(err, AM_ERR_VALUE, "index[%lld]: expected 0 to %lld, got %lld",
                            (long long)i, (long long)e->images.n - 1, (long long)example);
         }
-        if (e->labels != NULL && (e->labels[example] < 0 || e->labels[example] >= k)) {
-            return am_fail(err, AM_ERR_VALUE, "labels[%lld]: expected 0 to %lld, got %d",
-                           (long long)example, (long long)k - 1, (int)e->labels[example]);
+        if (e->labels != NULL) {
+            AM_TRY(am_check_label(e->labels, example, k, err));
         }
+    }
+    return AM_OK;
+}
+
+/* Sum of the losses and number of right answers, from the logits (n, k); `row` holds 2 k numbers.
+ */
+static am_status
+sum_losses(const am_examples *examples, const float *logits, int64_t k, am_loss loss, float *row,
+           am_control *control, double *sum, int64_t *right, am_error *err)
+{
+    *sum = 0.0;
+    *right = 0;
+    for (int64_t i = 0; i < examples->n; i++) {
+        if (i % ROWS == 0) {
+            AM_TRY(am_check(control, 0, err));
+        }
+        const float *z = logits + i * k;
+        const float *y = am_target(examples, examples->index[i], k, row + k);
+        *sum += am_loss_forward(loss, row, z, y, k);
+        *right += am_argmax(z, k) == am_argmax(y, k);
     }
     return AM_OK;
 }
@@ -58,6 +79,8 @@ am_evaluate(const am_net *net, const am_examples *examples, am_loss loss, int th
     AM_TRY(am_check_examples(net, examples, err));
     const int64_t k = net->layers[net->n_layers - 1].out_size;
     float *logits, *row;
+    double sum;
+    int64_t right;
     AM_TRY(am_alloc((void **)&logits, examples->n * k, sizeof *logits, err));
     am_status status = am_alloc((void **)&row, 2 * k, sizeof *row, err);
     if (status == AM_OK) {
@@ -65,14 +88,9 @@ am_evaluate(const am_net *net, const am_examples *examples, am_loss loss, int th
                                 threads, control, logits, err);
     }
     if (status == AM_OK) {
-        double sum = 0.0;
-        int64_t right = 0;
-        for (int64_t i = 0; i < examples->n; i++) {
-            const float *z = logits + i * k;
-            const float *y = am_target(examples, examples->index[i], k, row + k);
-            sum += am_loss_forward(loss, row, z, y, k);
-            right += am_argmax(z, k) == am_argmax(y, k);
-        }
+        status = sum_losses(examples, logits, k, loss, row, control, &sum, &right, err);
+    }
+    if (status == AM_OK) {
         *mean_loss = sum / (double)examples->n;
         *accuracy = (double)right / (double)examples->n;
     }

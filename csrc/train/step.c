@@ -25,6 +25,18 @@ feeds_dense(const am_net *net, int v)
     return 0;
 }
 
+/* Whether value v is the output of a fused block's convolution, which nobody sees. */
+static int
+inside_block(const am_net *net, int v)
+{
+    for (int l = 0; l < net->n_layers; l++) {
+        if (net->layers[l].block && net->layers[l].value_out == v) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* --- memory ---------------------------------------------------------------------------------- */
 
 /* `size` is bounded by am_net_create, `rows` by nothing: the arena watches over their product. */
@@ -43,28 +55,33 @@ plan_slot(am_arena *arena, const am_step *step, am_slot *slot)
     const int64_t rows = step->rows;
     for (int v = 0; v < net->n_values; v++) {
         const int64_t size = net->value_size[v];
-        ws->value_stride[v] = size;
+        ws->value_stride[v] = slot->grad_stride[v] = size;
+        if (inside_block(net, v)) {
+            continue;
+        }
         ws->value[v] = feeds_dense(net, v) ? NULL : carve_floats(arena, rows, size);
-        slot->grad_stride[v] = v < dense_in ? 0 : size;
-        slot->grad[v] = carve_floats(arena, v < dense_in ? 1 : rows, size);
+        slot->grad[v] = carve_floats(arena, v < dense_in ? AM_GROUP : rows, size);
     }
     int64_t block = 0;
     for (int l = 0; l < net->n_layers; l++) {
         const int64_t size = net->layers[l].out_size;
-        ws->argmax_stride[l] = size;
         if (is_kind(net, l, AM_MAXPOOL2D)) {
             ws->argmax[l] = am_carve(arena, rows, size);
+            ws->argmax_stride[l] = size;
+        }
+        if (is_kind(net, l, AM_CONV2D) && net->layers[l].w_size > block) {
+            block = net->layers[l].w_size;
         }
         if (is_kind(net, l, AM_DROPOUT)) {
             ws->keep[l] = am_carve(arena, rows, size);
         }
-        if (is_kind(net, l, AM_DENSE) && size * BLOCK_ROWS > block) {
-            block = size * BLOCK_ROWS;
+        if (is_kind(net, l, AM_DENSE) && am_packed_size(BLOCK_ROWS, size) > block) {
+            block = am_packed_size(BLOCK_ROWS, size);
         }
     }
     const int64_t k = net->layers[net->n_layers - 1].out_size;
     ws->seed = step->config->seed;
-    ws->scratch = am_carve(arena, net->scratch_size, sizeof(float));
+    ws->scratch = am_carve(arena, net->scratch_back_size, sizeof(float));
     slot->block_gradient = am_carve(arena, block, sizeof(float));
     slot->onehot = am_carve(arena, k, sizeof(float));
     slot->p = am_carve(arena, k, sizeof(float));
@@ -103,9 +120,9 @@ am_step_plan(am_arena *arena, am_step *step)
     }
     step->losses = am_carve(arena, step->batch, sizeof(double));
     step->right = am_carve(arena, step->batch, 1);
-    step->optimizer.v = am_carve(arena, net->n_params, sizeof(float));
+    step->optimizer.v = am_carve(arena, net->n_stored, sizeof(float));
     if (step->config->optimizer == AM_ADAM) {
-        step->optimizer.m = am_carve(arena, net->n_params, sizeof(float));
+        step->optimizer.m = am_carve(arena, net->n_stored, sizeof(float));
     }
     step->slots = am_carve(arena, step->threads, sizeof *step->slots);
     for (int i = 0; i < step->threads; i++) {
@@ -123,12 +140,14 @@ pack_back(am_step *step, const am_layer *layer, int64_t first, int64_t last)
     if (layer == &net->layers[net->first_trainable]) {
         return; /* nobody asks for the gradient of its input */
     }
-    if (layer->spec.kind == AM_CONV2D) {
+    if (layer->block) {
+        am_conv_pool_pack_back(packed, w, &layer->fused);
+    }
+    else if (layer->spec.kind == AM_CONV2D) {
         am_conv2d_pack_back(packed, w, &layer->conv);
     }
     else {
-        am_pack_transposed(packed, w + first * layer->out_size, layer->out_size, layer->out_size,
-                           first, last);
+        am_dense_pack_back(packed, w, layer->in_size, layer->out_size, first, last);
     }
 }
 
@@ -202,7 +221,7 @@ backward_rows(const step_job *job, am_slot *slot, int64_t start, int64_t rows)
             if (l > net->first_trainable) {
                 am_dense_backward_data(slot->grad[layer->value_in], dy,
                                        step->packed_back + layer->packed_back, rows, layer->in_size,
-                                       layer->out_size);
+                                       layer->out_size, l + 1 < net->n_layers);
             }
         }
         else if (layer->spec.kind == AM_RELU) {
@@ -215,37 +234,90 @@ backward_rows(const step_job *job, am_slot *slot, int64_t start, int64_t rows)
     }
 }
 
-/* The layers before the first dense one backwards, on image i of the chunk. */
+/* The gradient of value v for image i of the chunk: of all its images where a dense layer reads the
+ * value, else of the group in work. */
+static float *
+gradient_of(const am_step *step, const am_slot *slot, int v, int64_t i)
+{
+    const am_net *net = step->net;
+    const int64_t place = v < net->layers[net->first_dense].value_in ? i % AM_GROUP : i;
+    return slot->grad[v] + place * slot->grad_stride[v];
+}
+
+/* The block that starts at layer l backwards, on images first..first + n of the chunk. */
 static void
-backward_image(const am_step *step, am_slot *slot, float *conv_grads, int64_t i)
+backward_block(const am_step *step, am_slot *slot, float *conv_grads, int l, int64_t first,
+               int64_t n)
 {
     const am_net *net = step->net;
     const am_workspace *ws = &slot->ws;
+    const am_layer *layer = &net->layers[l];
+    const int pool = l + AM_BLOCK_LAYERS - 1;
+    const int in = layer->value_in, out = net->layers[pool].value_out;
+    const am_conv_pool_images images = {
+        .n = n,
+        .x = ws->value[in] + first * ws->value_stride[in],
+        .x_image = ws->value_stride[in],
+        .y = ws->value[out] + first * ws->value_stride[out],
+        .y_image = ws->value_stride[out],
+        .dy = gradient_of(step, slot, out, first),
+        .dy_image = slot->grad_stride[out],
+        .argmax = ws->argmax[pool] + first * ws->argmax_stride[pool],
+        .argmax_image = ws->argmax_stride[pool],
+    };
+    float *dx = l > net->first_trainable ? gradient_of(step, slot, in, first) : NULL;
+    am_conv_pool_backward(dx, slot->grad_stride[in], conv_grads + layer->w, conv_grads + layer->b,
+                          &images, step->packed_back + layer->packed_back, &layer->fused,
+                          ws->scratch);
+}
+
+/* Layer l backwards, on image i of the chunk. */
+static void
+backward_layer(const am_step *step, am_slot *slot, float *conv_grads, int l, int64_t i)
+{
+    const am_net *net = step->net;
+    const am_workspace *ws = &slot->ws;
+    const am_layer *layer = &net->layers[l];
+    const int in = layer->value_in, out = layer->value_out;
+    const float *x = ws->value[in] + i * ws->value_stride[in];
+    const float *y = ws->value[out] + i * ws->value_stride[out];
+    float *dx = gradient_of(step, slot, in, i);
+    float *dy = gradient_of(step, slot, out, i);
+    if (layer->spec.kind == AM_CONV2D) {
+        am_conv2d_backward_weights(conv_grads + layer->w, conv_grads + layer->b, dy, x,
+                                   &layer->conv, ws->scratch);
+        if (l > net->first_trainable) {
+            am_conv2d_backward_data(dx, dy, step->packed_back + layer->packed_back, &layer->conv,
+                                    ws->scratch);
+        }
+    }
+    else if (layer->spec.kind == AM_MAXPOOL2D) {
+        const am_pool_shape shape = {layer->in_h, layer->in_w, layer->in_c};
+        am_get_kernels()->maxpool_gradient(dx, dy, ws->argmax[l] + i * layer->out_size, &shape);
+    }
+    else if (layer->spec.kind == AM_RELU) {
+        am_get_kernels()->relu_gradient(dy, dy, y, layer->out_size);
+    }
+    else if (layer->spec.kind == AM_DROPOUT) {
+        am_dropout_apply(dy, dy, ws->keep[l] + i * layer->out_size, layer->spec.rate,
+                         layer->out_size);
+    }
+}
+
+/* The layers before the first dense one backwards, on up to AM_GROUP images of the chunk. */
+static void
+backward_images(const am_step *step, am_slot *slot, float *conv_grads, int64_t first, int64_t n)
+{
+    const am_net *net = step->net;
     for (int l = net->first_dense - 1; l >= net->first_trainable; l--) {
-        const am_layer *layer = &net->layers[l];
-        const int in = layer->value_in, out = layer->value_out;
-        const float *x = ws->value[in] + i * ws->value_stride[in];
-        const float *y = ws->value[out] + i * ws->value_stride[out];
-        float *dx = slot->grad[in] + i * slot->grad_stride[in];
-        float *dy = slot->grad[out] + i * slot->grad_stride[out];
-        if (layer->spec.kind == AM_CONV2D) {
-            am_conv2d_backward_weights(conv_grads + layer->w, conv_grads + layer->b, dy, x,
-                                       &layer->conv, ws->scratch);
-            if (l > net->first_trainable) {
-                am_conv2d_backward_data(dx, dy, step->packed_back + layer->packed_back,
-                                        &layer->conv, ws->scratch);
-            }
+        const int start = l - AM_BLOCK_LAYERS + 1;
+        if (start >= 0 && net->layers[start].block) {
+            backward_block(step, slot, conv_grads, start, first, n);
+            l = start;
+            continue;
         }
-        else if (layer->spec.kind == AM_MAXPOOL2D) {
-            const am_pool_shape shape = {layer->in_h, layer->in_w, layer->in_c};
-            am_get_kernels()->maxpool_gradient(dx, dy, ws->argmax[l] + i * layer->out_size, &shape);
-        }
-        else if (layer->spec.kind == AM_RELU) {
-            am_get_kernels()->relu_gradient(dy, dy, y, layer->out_size);
-        }
-        else if (layer->spec.kind == AM_DROPOUT) {
-            am_dropout_apply(dy, dy, ws->keep[l] + i * layer->out_size, layer->spec.rate,
-                             layer->out_size);
+        for (int64_t i = first; i < first + n; i++) {
+            backward_layer(step, slot, conv_grads, l, i);
         }
     }
 }
@@ -273,6 +345,9 @@ run_chunk(void *arg, int64_t chunk, int slot_number, am_error *err)
         AM_TRY(am_check(job->control, slot_number, err));
         am_load_image(ws->value[0] + i * ws->value_stride[0], &job->examples->images,
                       job->order[start + i]);
+        if (i + 1 < rows) {
+            am_prefetch_image(&job->examples->images, job->order[start + i + 1]);
+        }
         am_forward_image(net, ws, net->first_dense, i);
     }
     for (int l = net->first_dense; l < net->n_layers; l++) {
@@ -280,9 +355,9 @@ run_chunk(void *arg, int64_t chunk, int slot_number, am_error *err)
     }
     chunk_loss(job, slot, start, rows);
     backward_rows(job, slot, start, rows);
-    for (int64_t i = 0; i < rows; i++) {
+    for (int64_t i = 0; i < rows; i += AM_GROUP) {
         AM_TRY(am_check(job->control, slot_number, err));
-        backward_image(step, slot, conv_grads, i);
+        backward_images(step, slot, conv_grads, i, am_min_i64(AM_GROUP, rows - i));
     }
     return AM_OK;
 }
@@ -290,18 +365,21 @@ run_chunk(void *arg, int64_t chunk, int slot_number, am_error *err)
 /* --- second loop: blocks of parameters -------------------------------------------------------- */
 
 static void
-update_conv(const step_job *job, const am_layer *layer)
+update_conv(const step_job *job, const am_layer *layer, float *unpacked)
 {
     am_step *step = job->step;
     am_net *net = step->net;
-    const int64_t size = layer->w_size + layer->b_size;
     const int64_t chunks = am_ceil_div(job->n, step->rows);
     float *sum = step->conv_grads + layer->w; /* chunk 0, then the others in order */
     for (int64_t chunk = 1; chunk < chunks; chunk++) {
-        am_get_kernels()->add(sum, sum + chunk * step->conv_params, size);
+        am_get_kernels()->add(sum, sum + chunk * step->conv_params, layer->end - layer->w);
+    }
+    if (layer->block && !am_conv_pool_is_narrow(&layer->fused)) {
+        am_conv_pool_unpack_gradient(unpacked, sum, &layer->fused);
+        memcpy(sum, unpacked, (size_t)layer->w_size * sizeof(float));
     }
     am_optimizer_apply(&step->optimizer, step->config, job->rate, net->params + layer->w, sum,
-                       layer->w, size);
+                       layer->w, layer->end - layer->w);
     am_net_pack_layer(net, layer);
     pack_back(step, layer, 0, 0);
 }
@@ -312,15 +390,17 @@ update_dense(const step_job *job, const am_update_block *block, float *gradient)
     am_step *step = job->step;
     am_net *net = step->net;
     const am_layer *layer = &net->layers[block->layer];
-    const int64_t f = layer->out_size;
-    const int64_t place = layer->w + block->first * f;
+    const int64_t f = layer->out_size, rows = block->last - block->first;
     const float *dy = step->batch_dy[block->layer];
-    am_dense_backward_weights(gradient, dy, step->batch_x[layer->value_in], job->n, layer->in_size,
-                              f, block->first, block->last);
-    am_optimizer_apply(&step->optimizer, step->config, job->rate, net->params + place, gradient,
-                       place, (block->last - block->first) * f);
-    am_pack_rows(net->packed + layer->packed, net->params + place, layer->in_size, f, f,
-                 block->first, block->last);
+    am_dense_backward_weights(gradient, AM_PANEL, rows * AM_PANEL, dy,
+                              step->batch_x[layer->value_in], job->n, layer->in_size,
+                              am_panels(f) * AM_PANEL, block->first, block->last, layer->rectified);
+    for (int64_t panel = 0; panel < am_panels(f); panel++) {
+        const int64_t place =
+            layer->w + am_dense_place(layer->in_size, block->first, panel * AM_PANEL);
+        am_optimizer_apply(&step->optimizer, step->config, job->rate, net->params + place,
+                           gradient + panel * rows * AM_PANEL, place, rows * AM_PANEL);
+    }
     pack_back(step, layer, block->first, block->last);
     if (block->first == 0) {
         am_dense_backward_bias(gradient, dy, job->n, f);
@@ -336,11 +416,12 @@ run_block(void *arg, int64_t number, int slot, am_error *err)
     const step_job *job = arg;
     const am_update_block *block = &job->step->blocks[number];
     const am_layer *layer = &job->step->net->layers[block->layer];
+    float *gradient = job->step->slots[slot].block_gradient;
     if (layer->spec.kind == AM_CONV2D) {
-        update_conv(job, layer);
+        update_conv(job, layer, gradient);
     }
     else {
-        update_dense(job, block, job->step->slots[slot].block_gradient);
+        update_dense(job, block, gradient);
     }
     return AM_OK;
 }

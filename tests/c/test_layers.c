@@ -208,9 +208,9 @@ check_conv_batch(const conv_case *c, int64_t n)
     for (int64_t t = 0; t < COUNT(thread_counts); t++) {
         float *out = am_nan_floats(gradients); /* dx, dw and db, one after the other */
         float *y = am_nan_floats(n * d.y_size), *dw = out + n * d.x_size, *db = dw + d.w_size;
-        AM_CHECK_OK(am_conv2d_forward_batch(y, d.x, d.w, d.b, n, s, thread_counts[t], &err));
-        AM_CHECK_OK(
-            am_conv2d_backward_batch(out, dw, db, d.dy, d.x, d.w, n, s, thread_counts[t], &err));
+        AM_CHECK_OK(am_conv2d_forward_batch(y, d.x, d.w, d.b, n, s, thread_counts[t], NULL, &err));
+        AM_CHECK_OK(am_conv2d_backward_batch(out, dw, db, d.dy, d.x, d.w, n, s, thread_counts[t],
+                                             NULL, &err));
         AM_CHECK_INT(count_wrong(y, &d.y, conv_terms(s)), 0);
         AM_CHECK_INT(count_wrong(out, &d.dx, conv_terms(s)), 0);
         AM_CHECK_INT(count_wrong(dw, &d.dw, n * s->out_h * s->out_w), 0);
@@ -335,9 +335,10 @@ AM_TEST(dense_of_batches_for_any_number_of_threads)
         const int64_t size = n * f + n * d + d * f + f;
         for (int64_t k = 0; k < COUNT(thread_counts); k++) {
             float *y = am_nan_floats(size), *dx = y + n * f, *dw = dx + n * d, *db = dw + d * f;
-            AM_CHECK_OK(am_dense_forward_batch(y, t.x, t.w, t.b, n, d, f, thread_counts[k], &err));
+            AM_CHECK_OK(
+                am_dense_forward_batch(y, t.x, t.w, t.b, n, d, f, thread_counts[k], NULL, &err));
             AM_CHECK_OK(am_dense_backward_batch(dx, dw, db, t.dy, t.x, t.w, n, d, f,
-                                                thread_counts[k], &err));
+                                                thread_counts[k], NULL, &err));
             AM_CHECK_INT(count_wrong(y, &t.y, d), 0);
             AM_CHECK_INT(count_wrong(dx, &t.dx, f), 0);
             AM_CHECK_INT(count_wrong(dw, &t.dw, n), 0);

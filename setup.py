@@ -27,6 +27,8 @@ VARIANT_FLAGS = {
     "csrc/kernels/avx2_strict.c": AVX2,
     "csrc/kernels/avx512.c": AVX512,
     "csrc/kernels/avx512_strict.c": AVX512,
+    "csrc/kernels/rowkernels_avx2.c": AVX2,
+    "csrc/kernels/rowkernels_avx512.c": AVX512,
 }
 VARIANTS = VARIANT_FLAGS if X86_64 else {}
 

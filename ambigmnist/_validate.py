@@ -5,8 +5,9 @@ import operator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from ambigmnist import _ambigcore
 from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "as_probs",
     "check_kind",
     "check_labels_in",
+    "contiguous",
 ]
 
 TOLERANCE = 1e-3  # how far the sum of a row of probabilities may be off
@@ -30,6 +32,8 @@ Floats = NDArray[np.floating[Any]]
 
 def as_array(value: Any, name: str) -> Array:
     """`value` as an array of any kind; no ragged lists, nothing masked."""
+    if type(value) is np.ndarray:
+        return value
     try:
         array = np.asarray(value)
     except ValueError as error:  # a ragged list
@@ -39,6 +43,14 @@ def as_array(value: Any, name: str) -> Array:
     if hasattr(value, "mask") and np.ma.is_masked(value):
         raise ArgumentError(f"{name}: expected values, got a masked array: fill it first")
     return array
+
+
+def contiguous(array: Array, dtype: DTypeLike) -> Array:
+    """`array` as the core reads it: np.require, which takes its time even for nothing."""
+    flags = array.flags
+    if array.dtype == dtype and flags.c_contiguous and flags.aligned:
+        return array
+    return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
 
 
 def _index_of(bad: Array) -> str:
@@ -97,7 +109,7 @@ def as_images(images: Any, name: str = "images") -> Array:
             raise ArgumentError(
                 f"{name}: expected integers in 0..255, got values from {low} to {high}"
             )
-    return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+    return contiguous(array, dtype)
 
 
 def _with_channels(array: Array, name: str) -> Array:
@@ -226,7 +238,7 @@ def _as_class_values(given: Any, array: Array, name: str) -> Array:
     if kind == "O":
         return _from_objects(array, name)
     if kind in "bi":
-        return np.require(array, np.int64, ["C_CONTIGUOUS", "ALIGNED"])
+        return contiguous(array, np.int64)
     if kind == "u":
         if int(array.max()) > np.iinfo(np.int64).max:
             raise ArgumentError(f"{name}: expected integers below 2**63, got {array.max()}")
@@ -241,7 +253,7 @@ def _as_class_values(given: Any, array: Array, name: str) -> Array:
             )
         return array.astype(np.int64)
     if kind == "U":
-        return np.require(array, array.dtype.newbyteorder("="), ["C_CONTIGUOUS", "ALIGNED"])
+        return contiguous(array, array.dtype.newbyteorder("="))
     hint = ": decode the bytes first" if kind == "S" else ""
     raise DTypeError(f"{name}: expected integers or strings, got dtype {array.dtype}{hint}")
 
@@ -267,7 +279,32 @@ def _from_objects(array: Array, name: str) -> Array:
 
 
 def as_floats(values: Any, name: str, shape: tuple[int | None, ...]) -> Floats:
-    """A finite, C-contiguous float32 or float64 array; None in `shape` stands for any size."""
+    """Finite float32 or float64 numbers; None in `shape` stands for any size.
+
+    An array of either type is taken as it lies in memory: any strides and byte order, mapped
+    files. Other numbers are converted.
+    """
+    floats = _unchecked_floats(values, name, shape)
+    if floats.ndim == 1:
+        bad = ~np.isfinite(floats)
+        if bad.any():
+            raise ArgumentError(
+                f"{name}: expected finite numbers, got {floats[bad][0]} at {_index_of(bad)} "
+                f"({int(bad.sum())} such values)"
+            )
+        return np.require(floats, floats.dtype.newbyteorder("="), ["C_CONTIGUOUS", "ALIGNED"])
+    _check_rows(floats, name, True)
+    return floats
+
+
+def as_probs(values: Any, name: str, shape: tuple[int | None, ...], *, or_else: str = "") -> Floats:
+    """Rows of probabilities, as `as_floats`; `or_else` tells what else the caller takes."""
+    probs = _unchecked_floats(values, name, shape)
+    _check_rows(probs, name, False, or_else)
+    return probs
+
+
+def _unchecked_floats(values: Any, name: str, shape: tuple[int | None, ...]) -> Floats:
     array = as_array(values, name)
     if array.dtype.kind not in "buif":
         raise DTypeError(f"{name}: expected float32 or float64, got dtype {array.dtype}")
@@ -277,34 +314,21 @@ def as_floats(values: Any, name: str, shape: tuple[int | None, ...]) -> Floats:
         raise ShapeError(f"{name}: expected shape {expected}, got {array.shape}")
     if len(shape) > 1 and array.shape[-1] == 0:
         raise ShapeError(f"{name}: expected at least one column, got shape {array.shape}")
-    dtype = np.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else np.float64
-    floats: Floats = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
-    bad = ~np.isfinite(floats)
-    if bad.any():
-        where = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ArgumentError(
-            f"{name}: expected finite numbers, got {floats[where]} at {list(where)} "
-            f"({int(bad.sum())} such values)"
-        )
-    return floats
+    if array.dtype.kind == "f" and array.dtype.itemsize in (4, 8):
+        return array
+    dtype = np.float32 if array.dtype.kind == "f" and array.dtype.itemsize < 4 else np.float64
+    return array.astype(dtype)
 
 
-def as_probs(values: Any, name: str, shape: tuple[int | None, ...], *, or_else: str = "") -> Floats:
-    """Rows of probabilities; `or_else` tells what else the caller takes."""
-    probs = as_floats(values, name, shape)
-    negative = probs < 0
-    if negative.any():
-        where = tuple(int(i) for i in np.argwhere(negative)[0])
-        raise ArgumentError(
-            f"{name}: expected probabilities, got {probs[where]:g} at {list(where)}{or_else}"
-        )
-    sums = probs.sum(axis=-1, dtype=np.float64)
-    off = np.abs(sums - 1.0) > TOLERANCE
-    if off.any():
-        where = tuple(int(i) for i in np.argwhere(off)[0])
-        raise ArgumentError(
-            f"{name}: expected rows that sum to 1 within {TOLERANCE:g}, got a sum of "
-            f"{sums[where]:g} in row {list(where)} ({int(off.sum())} such rows): "
-            f"divide each row by its sum{or_else}"
-        )
-    return probs
+def _check_rows(floats: Floats, name: str, any_number: bool, or_else: str = "") -> None:
+    """One pass of the core, of bounded memory; the error names the first bad place."""
+    from ambigmnist.config import resolve_threads  # which imports this file
+
+    if floats.ndim > 2:
+        for i, part in enumerate(floats):
+            _check_rows(part, f"{name}[{i}]", any_number, or_else)
+        return
+    try:
+        _ambigcore.check_rows(floats, any_number, TOLERANCE, resolve_threads(None))
+    except ArgumentError as error:
+        raise ArgumentError(f"{name}: {error}{or_else}") from None

@@ -15,9 +15,18 @@ from ambigmnist._names import suggest
 from ambigmnist._tables import html_table, text_table
 from ambigmnist.config import resolve_threads
 from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
-from ambigmnist.evidence import AXES, Evidence
+from ambigmnist.evidence import AXES, Evidence, Indices
 
-__all__ = ["Definition", "definition", "definitions", "find", "scores"]
+__all__ = [
+    "Definition",
+    "check",
+    "definition",
+    "definitions",
+    "find",
+    "is_built_in",
+    "scores",
+    "top",
+]
 
 ScoreFunction = Callable[[Evidence], ArrayLike]
 F = TypeVar("F", bound=Callable[[Evidence], Any])
@@ -55,7 +64,7 @@ class Definition:
 
 
 def _core_score(name: str, ev: Evidence) -> NDArray[np.float64]:
-    labels = None if ev.labels is None else ev.given_index
+    labels = ev.given_index if "labels" in _registry[name].needs else None
     return _ambigcore.scores(*ev._source, name, labels, resolve_threads(None))
 
 
@@ -218,8 +227,8 @@ def find(by: str | ScoreFunction | Definition) -> Definition:
     return _describe(by, needs=())
 
 
-def scores(ev: Evidence, record: Definition) -> NDArray[np.float64]:
-    """The checked scores of a definition: float64 (n,), no NaN."""
+def check(ev: Evidence, record: Definition) -> None:
+    """ArgumentError where the evidence lacks what the definition needs."""
     if not isinstance(ev, Evidence):
         raise DTypeError(
             f"ev: expected an Evidence, got {type(ev).__name__}: "
@@ -231,11 +240,34 @@ def scores(ev: Evidence, record: Definition) -> NDArray[np.float64]:
                 f"definition {record.name!r} needs {need}, which this evidence does not have: "
                 f"pass {need}= to Evidence"
             )
+
+
+def is_built_in(record: Definition) -> bool:
+    """Whether the core computes it, row by row."""
+    return record.name in _BUILT_IN_NAMES
+
+
+def top(
+    ev: Evidence, record: Definition, k: int, *, wrong_only: bool = False
+) -> tuple[Indices, NDArray[np.float64]]:
+    """(indices, scores) of the k highest by a built-in definition, in memory for k.
+
+    With `wrong_only` (of "confident_wrong") fewer than k if fewer predictions are wrong.
+    """
+    check(ev, record)
+    labels = ev.given_index if "labels" in record.needs else None
+    lists = ((record.name, min(k, ev.n), wrong_only),)
+    return _ambigcore.top_lists(*ev._source, labels, lists, resolve_threads(None))[0]
+
+
+def scores(ev: Evidence, record: Definition) -> NDArray[np.float64]:
+    """The checked scores of a definition: float64 (n,), no NaN."""
+    check(ev, record)
+    if is_built_in(record):
+        return _core_score(record.name, ev)
     try:
         result = np.asarray(record.function(ev))
     except Exception as error:
-        if record.name in _BUILT_IN_NAMES:
-            raise
         raise ArgumentError(
             f"definition {record.name!r} raised {type(error).__name__}: {error}"
         ) from error

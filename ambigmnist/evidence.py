@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,7 @@ from ambigmnist._validate import (
     as_classes,
     as_floats,
     as_images,
+    as_int,
     as_labels,
     as_probs,
     check_labels_in,
@@ -23,10 +24,15 @@ from ambigmnist._validate import (
 from ambigmnist.config import resolve_threads
 from ambigmnist.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeError
 
+if TYPE_CHECKING:
+    from ambigmnist.heatmap import Summary
+
 __all__ = ["Evidence"]
 
 Indices = NDArray[np.intp]
 A = TypeVar("A", bound=NDArray[Any])
+
+_BLOCK = 65_536  # rows looked at together where NumPy needs temporary arrays
 
 # Which axis of each field runs over the images.
 AXES = {
@@ -49,8 +55,9 @@ class Evidence:
     Parameters
     ----------
     probs : array_like (n, k) or None
-        Probabilities, one row per image; float32 and float64 are kept as they come. None where
-        `logits` are given: then their softmax.
+        Probabilities, one row per image; float32 and float64 are kept as they come and where they
+        lie, ``np.load(path, mmap_mode="r")`` say. None where `logits` are given: then their
+        softmax.
     labels : array_like (n,), optional
         The given labels: class values.
     classes : array_like (k,), optional
@@ -170,14 +177,15 @@ class Evidence:
     def _check_logits(self, logits: Floats) -> None:
         if logits.shape != self.probs.shape:
             raise ShapeError(f"logits: expected shape {self.probs.shape}, got {logits.shape}")
-        softmax = _ambigcore.probabilities(logits, resolve_threads(None))
-        off = np.abs(softmax - self.probs) > TOLERANCE
-        if off.any():
-            row = int(np.argmax(off.any(axis=1)))
-            raise ArgumentError(
-                f"logits: expected softmax(logits) to be probs, got another row {row} (and "
-                f"{int(off.any(axis=1).sum()) - 1} more): leave out what does not belong together"
-            )
+        for start in range(0, len(logits), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            softmax = _ambigcore.probabilities(logits[part], resolve_threads(None))
+            off = (np.abs(softmax - self.probs[part]) > TOLERANCE).any(axis=1)
+            if off.any():
+                raise ArgumentError(
+                    "logits: expected softmax(logits) to be probs, got another row "
+                    f"{start + int(np.argmax(off))}: leave out what does not belong together"
+                )
 
     def _freeze(self) -> None:
         """Read-only views: results computed from them stay true."""
@@ -199,15 +207,22 @@ class Evidence:
     @cached_property
     def predicted_index(self) -> Indices:
         """The column of the largest probability of every image (the first of equals), (n,)."""
-        values = self.probs if self.logits is None else self.logits
-        return _read_only(_ambigcore.predictions(values, resolve_threads(None)))
+        return _read_only(_ambigcore.predictions(self._source[0], resolve_threads(None)))
 
     @cached_property
     def given_index(self) -> Indices:
         """The column of every given label, (n,). ArgumentError where there are no labels."""
         labels = self._require_labels()
+        if labels.dtype.kind == "i" and np.array_equal(self.classes, np.arange(self.k)):
+            return labels
         order = np.argsort(self.classes)
         return _read_only(order[np.searchsorted(self.classes, labels, sorter=order)])
+
+    def _predicted_at(self, rows: Indices) -> Indices:
+        """`predicted_index` of some images, without computing all for a few."""
+        if "predicted_index" in self.__dict__ or len(rows) > self.n // 8:
+            return self.predicted_index[rows]
+        return _ambigcore.predictions(self._source[0][rows], resolve_threads(None))
 
     @property
     def predicted(self) -> NDArray[Any]:
@@ -232,8 +247,11 @@ class Evidence:
 
     @cached_property
     def _evaluated(self) -> tuple[float, int]:
-        labels = self.given_index
-        return _ambigcore.log_loss(*self._source, labels, resolve_threads(None))
+        threads = resolve_threads(None)
+        _, loss, right, _, _ = _ambigcore.summary(
+            *self._source, self.given_index, (), False, threads
+        )
+        return _ambigcore.exact_sum(loss[np.newaxis]) / self.n if self.n else np.nan, right
 
     @property
     def _source(self) -> tuple[Floats, bool]:
@@ -260,6 +278,83 @@ class Evidence:
         from ambigmnist.definitions import find, scores
 
         return scores(self, find(by))
+
+    def summary(
+        self,
+        by: Sequence[str | Callable[[Evidence], ArrayLike]] = (
+            "least_confident",
+            "confident_wrong",
+        ),
+        k: int = 12,
+        *,
+        among: int | None = None,
+    ) -> Summary:
+        """Top lists, both heatmaps, log loss and accuracy in one pass over the probabilities.
+
+        The same numbers as `rank`, `heatmap`, `log_loss` and `accuracy` give one by one, with
+        the same bits; memory does not grow with the number of images, so that `probs` may be a
+        mapped file of any size.
+
+        Parameters
+        ----------
+        by : sequence of str or callable
+            Definitions to rank by. Those that are not built in take a pass of their own.
+        k : int
+            How many images each ranking lists.
+        among : int, optional
+            How many images the heatmap of kind "count" looks at, by the first of `by`; by
+            default as in `heatmap`.
+
+        Returns
+        -------
+        Summary
+            With `accuracy`, `log_loss`, `rankings` (a dict by name), `probability` and `count`
+            (Heatmap), and `confusion`, (k, k) int64: all images by label and prediction.
+
+        Examples
+        --------
+        >>> import ambigmnist as am
+        >>> ev = am.Evidence([[0.9, 0.1], [0.4, 0.6], [0.5, 0.5]], labels=[0, 0, 1])
+        >>> found = ev.summary(k=2)
+        >>> found.rankings["least_confident"].indices
+        array([2, 1])
+        >>> found.confusion
+        array([[1, 1],
+               [1, 0]])
+        """
+        from ambigmnist.heatmap import summarise
+
+        return summarise(self, by, k, among)
+
+    def neighbours(self, k: int = 10) -> tuple[Indices, NDArray[np.float64]]:
+        """The k nearest other images of every image, by their embeddings.
+
+        Exact: the Euclidean distance sqrt(sum_t (a_t - b_t)^2) in float64, nearest first, equal
+        distances by index. A matrix product in float32 rules out the pairs that cannot be among
+        the nearest by a bound on its rounding, so that this runs at the speed of such products.
+
+        Parameters
+        ----------
+        k : int
+            How many; at most n - 1, for an image is not its own neighbour.
+
+        Returns
+        -------
+        indices : (n, k) intp
+        distances : (n, k) float64
+
+        Examples
+        --------
+        >>> import ambigmnist as am
+        >>> ev = am.Evidence([[1.0], [1.0], [1.0]], embeddings=[[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
+        >>> indices, distances = ev.neighbours(1)
+        >>> indices.ravel(), distances.ravel()
+        (array([2, 2, 0]), array([1.        , 4.24264069, 1.        ]))
+        """
+        if self.embeddings is None:
+            raise ArgumentError("embeddings: this needs them, and this evidence has none")
+        k = as_int(k, "k", least=0)
+        return _ambigcore.neighbours(self.embeddings, k, resolve_threads(None))
 
     def __len__(self) -> int:
         return self.n

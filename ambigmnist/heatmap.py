@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,17 +13,16 @@ from ambigmnist import _ambigcore
 from ambigmnist._tables import html_table, text_table
 from ambigmnist._validate import as_int
 from ambigmnist.config import resolve_threads
-from ambigmnist.definitions import Definition, find
-from ambigmnist.definitions import scores as scores_of
+from ambigmnist.definitions import Definition, check, find, is_built_in, top
 from ambigmnist.errors import ArgumentError
-from ambigmnist.evidence import Evidence, Indices
-from ambigmnist.ranking import Ranking
+from ambigmnist.evidence import Evidence
+from ambigmnist.ranking import Ranking, rank, top_ranking
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Heatmap", "heatmap"]
+__all__ = ["Heatmap", "Summary", "heatmap", "summarise"]
 
 _ONE = 2.0**32  # a probability of 1 in the core's sums
 
@@ -52,14 +52,13 @@ class Heatmap:
         evidence: Evidence,
         kind: str,
         definition: Definition,
-        all_scores: NDArray[np.float64],
-        rows: Indices,
+        chosen: Ranking | None,  # the images looked at; None: all of them
         counts: NDArray[Any],
         normalize: bool,
     ) -> None:
         self.kind = kind
         self.classes = evidence.classes
-        self.among = len(rows)
+        self.among = evidence.n if chosen is None else len(chosen)
         self.normalized = normalize
         self.counts = counts
         self.matrix: NDArray[np.float64] = counts.astype(np.float64)
@@ -68,18 +67,22 @@ class Heatmap:
             np.divide(self.matrix, sums, out=self.matrix, where=sums > 0)
         self.definition = definition
         self._evidence = evidence
-        self._all_scores = all_scores
-        self._rows = rows
+        self._chosen = chosen
 
     def cell(self, given: Any, predicted: Any) -> Ranking:
         """The images labelled `given` and predicted `predicted`, most ambiguous first.
 
         Both are class values. Only images that the heatmap looked at are listed.
         """
-        ev, rows = self._evidence, self._rows
+        ev, chosen = self._evidence, self._chosen
         t, j = self._column(given, "given"), self._column(predicted, "predicted")
-        inside = (ev.given_index[rows] == t) & (ev.predicted_index[rows] == j)
-        return Ranking(ev, self.definition, self._all_scores, rows[inside])
+        if chosen is None:
+            return rank(
+                ev, self.definition, where=(ev.given_index == t) & (ev.predicted_index == j)
+            )
+        rows = chosen.indices
+        inside = (ev.given_index[rows] == t) & (ev._predicted_at(rows) == j)
+        return chosen._part(inside, keep_ranks=False)
 
     def _column(self, value: Any, name: str) -> int:
         if np.ndim(value) == 0:
@@ -158,22 +161,103 @@ def heatmap(
     if kind not in ("probability", "count"):
         raise ArgumentError(f"kind: expected 'probability' or 'count', got {kind!r}")
     record = find(by)
-    scores = scores_of(ev, record)
-    given = ev.given_index
-    if among is None:
-        among = ev.n if kind == "probability" else max(1, min(100, ev.n // 20))
-    else:
-        among = as_int(among, "among")
-        if among < 0:
-            raise ArgumentError(f"among: expected 0 or more, got {among}")
-    rows = _ambigcore.top_k(scores, min(among, ev.n))
-    counts: NDArray[Any]
+    check(ev, record)
+    if among is not None:
+        among = as_int(among, "among", least=0)
     if kind == "count":
-        counts = _ambigcore.heatmap_count(given[rows], ev.predicted_index[rows], ev.k)
-    else:
-        values, is_logits = ev._source
-        if len(rows) < ev.n:
-            values, given = values[rows], given[rows]
-        sums = _ambigcore.heatmap_probability(values, is_logits, given, resolve_threads(None))
-        counts = sums / _ONE
-    return Heatmap(ev, kind, record, scores, rows, counts, bool(normalize))
+        head = _head(ev, record, _default_among(ev.n) if among is None else among)
+        return _count(ev, record, head, bool(normalize))
+    given, (values, is_logits) = ev.given_index, ev._source
+    chosen: Ranking | None = None
+    if among is not None or not is_built_in(record):
+        chosen = _head(ev, record, ev.n if among is None else among)
+    if chosen is not None and len(chosen) < ev.n:
+        values, given = values[chosen.indices], given[chosen.indices]
+    threads = resolve_threads(None)
+    sums = _ambigcore.summary(values, is_logits, given, (), True, threads)[3]
+    return Heatmap(ev, kind, record, chosen, sums / _ONE, bool(normalize))
+
+
+def _default_among(n: int) -> int:
+    """How many images a "count" looks at: the article's 100 for 10,000."""
+    return max(1, min(100, n // 20))
+
+
+def _head(ev: Evidence, record: Definition, among: int) -> Ranking:
+    """The `among` most ambiguous images, right predictions too."""
+    if is_built_in(record):
+        return Ranking(ev, record, *top(ev, record, among))
+    return rank(ev, record, among)
+
+
+def _count(ev: Evidence, record: Definition, chosen: Ranking, normalize: bool) -> Heatmap:
+    cells = ev.given_index[chosen.indices] * ev.k + ev._predicted_at(chosen.indices)
+    counts = np.bincount(cells, minlength=ev.k**2).reshape(ev.k, ev.k)
+    return Heatmap(ev, "count", record, chosen, counts, normalize)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one pass over the evidence found; made by `Evidence.summary`.
+
+    Attributes
+    ----------
+    n : int
+    accuracy, log_loss : float
+        NaN for no images.
+    rankings : dict of str to Ranking
+    probability, count : Heatmap
+    confusion : (k, k) int64
+        How many images of each (label, prediction).
+    """
+
+    n: int
+    accuracy: float
+    log_loss: float
+    rankings: dict[str, Ranking]
+    probability: Heatmap
+    count: Heatmap
+    confusion: NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        head = f"Summary: {self.n} images, accuracy {self.accuracy:.4f}, "
+        tops = (repr(r) for r in self.rankings.values())
+        return "\n\n".join([head + f"log loss {self.log_loss:.4g}", *tops])
+
+
+def summarise(
+    ev: Evidence,
+    by: Sequence[str | Callable[[Evidence], ArrayLike]],
+    k: int,
+    among: int | None,
+) -> Summary:
+    """`Evidence.summary`, where it is described."""
+    k = as_int(k, "k", least=0)
+    among = min(_default_among(ev.n) if among is None else as_int(among, "among", least=0), ev.n)
+    records = [find(name) for name in ([by] if isinstance(by, str) or callable(by) else by)]
+    if not records:
+        raise ArgumentError("by: expected at least one definition, got none")
+    for record in records:
+        check(ev, record)
+    quick = [record for record in records if is_built_in(record)]
+    tops = [(record.name, min(k, ev.n), record.wrong_only) for record in quick]
+    if records[0] in quick:
+        tops.append((records[0].name, among, False))
+    lists, loss, right, sums, counts = _ambigcore.summary(
+        *ev._source, ev.given_index, tuple(tops), True, resolve_threads(None)
+    )
+    rankings = {
+        record.name: top_ranking(ev, record, *found, k)
+        for record, found in zip(quick, lists, strict=False)
+    }
+    first = records[0]
+    head = Ranking(ev, first, *lists[-1]) if first in quick else _head(ev, first, among)
+    return Summary(
+        ev.n,
+        right / ev.n if ev.n else float("nan"),
+        _ambigcore.exact_sum(loss[np.newaxis]) / ev.n if ev.n else float("nan"),
+        {r.name: rankings.get(r.name) or rank(ev, r, k) for r in records},
+        Heatmap(ev, "probability", records[0], None, sums / _ONE, True),
+        _count(ev, records[0], head, True),
+        counts,
+    )

@@ -15,7 +15,7 @@ from ambigmnist import _ambigcore
 from ambigmnist._files import PathLike, atomic_write
 from ambigmnist._tables import html_table, text_table
 from ambigmnist._validate import as_array, as_int
-from ambigmnist.definitions import Definition, find
+from ambigmnist.definitions import Definition, find, is_built_in, top
 from ambigmnist.definitions import scores as scores_of
 from ambigmnist.errors import (
     ArgumentError,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Ranked", "Ranking", "rank"]
+__all__ = ["Ranked", "Ranking", "rank", "top_ranking"]
 
 _SHOWN = 12  # rows in what a session prints
 
@@ -69,9 +69,10 @@ class Ranking:
         self,
         evidence: Evidence,
         definition: Definition,
-        all_scores: NDArray[np.float64],
         indices: Indices,
+        scores: NDArray[np.float64],
         *,
+        all_scores: NDArray[np.float64] | None = None,  # None: the core computes any when asked
         ranks: Indices | None = None,
         note: str = "",
     ) -> None:
@@ -79,8 +80,8 @@ class Ranking:
         self.definition = definition
         self.indices = indices
         self.ranks = np.arange(1, len(indices) + 1) if ranks is None else ranks
-        self.scores: NDArray[np.float64] = all_scores[indices]
-        self.predicted: NDArray[Any] = evidence.predicted[indices]
+        self.scores = scores
+        self.predicted: NDArray[Any] = evidence.classes[evidence._predicted_at(indices)]
         self.given: NDArray[Any] | None = (
             None if evidence.labels is None else evidence.labels[indices]
         )
@@ -91,7 +92,10 @@ class Ranking:
 
     def score_of(self, index: int) -> float:
         """The score of image `index` of the evidence, whether it is listed here or not."""
-        return float(self._all_scores[self._checked(index)])
+        index = self._checked(index)
+        if self._all_scores is None:
+            return float(scores_of(self.evidence[index : index + 1], self.definition)[0])
+        return float(self._all_scores[index])
 
     def rank_of(self, index: int) -> int:
         """The rank of image `index`, from 1; ArgumentError where it is not listed."""
@@ -119,13 +123,7 @@ class Ranking:
 
     def __getitem__(self, key: int | slice) -> Ranked | Ranking:
         if isinstance(key, slice):
-            return Ranking(
-                self.evidence,
-                self.definition,
-                self._all_scores,
-                self.indices[key],
-                ranks=self.ranks[key],
-            )
+            return self._part(key)
         key = as_int(key, "position")
         if not -len(self) <= key < len(self):
             raise OutOfRangeError(f"position: expected -{len(self)} to {len(self) - 1}, got {key}")
@@ -155,13 +153,19 @@ class Ranking:
         wrong = self.given != self.predicted
         if wrong.all():
             return self
+        return self._part(wrong, _wrong_note(int(wrong.sum())))
+
+    def _part(
+        self, key: slice | NDArray[np.bool_], note: str = "", *, keep_ranks: bool = True
+    ) -> Ranking:
         return Ranking(
             self.evidence,
             self.definition,
-            self._all_scores,
-            self.indices[wrong],
-            ranks=self.ranks[wrong],
-            note=_wrong_note(int(wrong.sum())),
+            self.indices[key],
+            self.scores[key],
+            all_scores=self._all_scores,
+            ranks=self.ranks[key] if keep_ranks else None,
+            note=note,
         )
 
     def _columns(self) -> dict[str, NDArray[Any]]:
@@ -174,7 +178,7 @@ class Ranking:
         columns["predicted"] = self.predicted
         if self.given is not None:
             columns["p_given"] = ev.probs[rows, ev.given_index[rows]]
-        columns["p_predicted"] = ev.probs[rows, ev.predicted_index[rows]]
+        columns["p_predicted"] = ev.probs[rows, ev._predicted_at(rows)]
         columns["score"] = self.scores
         return columns
 
@@ -247,6 +251,10 @@ def _wrong_note(wrong: int) -> str:
     return f"wrong predictions only: there are {wrong}"
 
 
+def _few_note(wrong: int, k: int) -> str:
+    return _wrong_note(wrong) + f", {k} were asked for" if wrong < k else ""
+
+
 def _as_rows(where: ArrayLike, n: int) -> Indices:
     """The images that `where` chooses, in rising order."""
     chosen = as_array(where, "where")
@@ -267,9 +275,17 @@ def _as_rows(where: ArrayLike, n: int) -> Indices:
     return rows.astype(np.intp)
 
 
+def top_ranking(
+    ev: Evidence, record: Definition, indices: Indices, scores: NDArray[np.float64], k: int
+) -> Ranking:
+    """The first k by a built-in definition, as the core found them."""
+    note = _few_note(len(indices), k) if record.wrong_only else ""
+    return Ranking(ev, record, indices, scores, note=note)
+
+
 def rank(
     ev: Evidence,
-    by: str | Callable[[Evidence], ArrayLike] = "least_confident",
+    by: str | Callable[[Evidence], ArrayLike] | Definition = "least_confident",
     k: int | None = None,
     *,
     where: ArrayLike | None = None,
@@ -279,12 +295,13 @@ def rank(
     Parameters
     ----------
     ev : Evidence
-    by : str or callable
-        A name that `definitions()` lists, or any function Evidence -> (n,) scores.
+    by : str, callable or Definition
+        A name or record that `definitions()` lists, or any function Evidence -> (n,) scores.
     k : int, optional
         Only the first k (fewer if there are fewer images). A top list of "confident_wrong"
         shows wrong predictions only, and says so where there are fewer than k. By default all
-        images are ranked.
+        images are ranked. By a built-in definition this is one pass at the speed of memory that
+        keeps no scores: mapped files of any size will do.
     where : array_like, optional
         Only these images: a mask (n,) or indices. Scores are still computed for all.
 
@@ -309,15 +326,17 @@ def rank(
        2       1  0.400000  1->0
     """
     record = find(by)
+    if k is not None:
+        k = as_int(k, "k", least=0)
+        if where is None and is_built_in(record):
+            return top_ranking(ev, record, *top(ev, record, k, wrong_only=record.wrong_only), k)
     scores = scores_of(ev, record)
     rows = np.arange(ev.n) if where is None else _as_rows(where, ev.n)
     note = ""
     if k is not None:
-        k = as_int(k, "k", least=0)
         if record.wrong_only:
             rows = rows[ev.given_index[rows] != ev.predicted_index[rows]]
-            if len(rows) < k:
-                note = _wrong_note(len(rows)) + f", {k} were asked for"
+            note = _few_note(len(rows), k)
     count = len(rows) if k is None else min(k, len(rows))
-    order = _ambigcore.top_k(scores[rows], count)
-    return Ranking(ev, record, scores, rows[order], note=note)
+    chosen = rows[_ambigcore.top_k(scores[rows], count)]
+    return Ranking(ev, record, chosen, scores[chosen], all_scores=scores, note=note)

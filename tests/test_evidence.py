@@ -43,7 +43,8 @@ def test_layout_does_not_matter(layout, dtype):
         "unaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), dtype, offset=1).reshape(a.shape),
     }[layout](plain)
     ev, expected = am.Evidence(probs, labels), am.Evidence(plain, labels)
-    assert ev.probs.dtype == dtype
+    assert ev.probs.dtype == probs.dtype
+    assert np.shares_memory(ev.probs, probs)  # not copied, whatever it looks like
     for name in ("entropy", "confident_wrong"):
         assert ev.score(name).tobytes() == expected.score(name).tobytes()
 
@@ -160,7 +161,7 @@ def broken(value, row=1, col=0):
         (broken(np.nan), ArgumentError, r"nan at \[1, 0\]"),
         (broken(np.inf), ArgumentError, r"inf at \[1, 0\]"),
         (broken(-0.1), ArgumentError, r"-0.1 at \[1, 0\].*logits"),
-        (broken(0.6), ArgumentError, r"sum of 1.1 in row \[1\] \(1 such rows\)"),
+        (broken(0.6), ArgumentError, r"sum of 1.1 in row \[1\]: divide"),
         (broken(0.502), ArgumentError, "sum to 1 within 0.001"),
         (np.ones((3, 0)), ShapeError, "at least one column"),
         (np.ones(3), ShapeError, r"\(n, k\), got \(3,\)"),
@@ -178,6 +179,20 @@ def test_bad_probabilities(probs, error, words):
 
 def test_a_sum_off_by_less_than_a_thousandth_is_fine():
     assert am.Evidence(broken(0.5009)).n == 3
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("k", [2, 10, 100])
+def test_sums_near_the_border_are_judged_in_float64(dtype, k):
+    for off in (-1.01e-3, -1.00001e-3, -0.99999e-3, 0.999e-3, 0.999999e-3, 1.000001e-3, 1.1e-3):
+        for row in (0, 299):
+            probs = np.full((300, k), 1 / k, dtype)
+            probs[row] *= 1 + off
+            if abs(sum(probs[row].tolist()) - 1) <= 1e-3:
+                assert am.Evidence(probs).n == 300
+            else:
+                with pytest.raises(ArgumentError, match=rf"in row \[{row}\]"):
+                    am.Evidence(probs)
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,52 @@ def test_by_and_among_choose_the_images(ev):
     assert am.heatmap(ev, "count", among=0).counts.sum() == 0
 
 
+@pytest.mark.parametrize("with_logits", [False, True])
+def test_a_summary_says_what_the_single_calls_say(with_logits):
+    rng = np.random.default_rng(5)
+    z = rng.normal(size=(3000, 4)) * 3
+    labels = np.where(rng.random(3000) < 0.8, z.argmax(axis=1), rng.integers(0, 4, 3000))
+    ev = am.Evidence(None, labels, logits=z)
+    ev = ev if with_logits else am.Evidence(ev.probs, labels)
+
+    def by_number(ev):
+        return np.arange(ev.n)
+
+    for by in (["margin", "confident_wrong", by_number], ["confident_wrong"], [by_number, "gini"]):
+        found = ev.summary(by, 700, among=50)
+        assert list(found.rankings) == [getattr(d, "__name__", d) for d in by]
+        for definition, name in zip(by, found.rankings, strict=True):
+            expected = am.rank(ev, definition, 700)
+            assert found.rankings[name].indices.tolist() == expected.indices.tolist()
+            assert found.rankings[name].scores.tobytes() == expected.scores.tobytes()
+            assert found.rankings[name].note == expected.note
+        again = am.Evidence(ev.probs, labels, logits=ev.logits)
+        assert (found.accuracy, found.log_loss) == (again.accuracy, again.log_loss)
+        for heat, expected in (
+            (found.probability, am.heatmap(ev, by=by_number)),
+            (found.count, am.heatmap(ev, "count", by=by[0], among=50)),
+        ):
+            assert (heat.matrix == expected.matrix).all()
+            assert heat.among == expected.among
+        expected = np.zeros((4, 4), int)
+        np.add.at(expected, (labels, ev.predicted), 1)
+        assert (found.confusion == expected).all()
+        assert "accuracy" in repr(found)
+
+
+def test_a_summary_of_nothing():
+    found = am.Evidence(np.zeros((0, 2)), []).summary()
+    assert np.isnan(found.accuracy)
+    assert np.isnan(found.log_loss)
+    assert len(found.rankings["least_confident"]) == 0
+    ev = am.Evidence([[0.5, 0.5]], [0])
+    for arguments, error in (({"k": -1}, ArgumentError), ({"by": ()}, ArgumentError)):
+        with pytest.raises(error):
+            ev.summary(**arguments)
+    with pytest.raises(ArgumentError, match="labels"):
+        am.Evidence([[0.5, 0.5]]).summary()
+
+
 def test_one_class_and_no_images():
     one = am.Evidence(np.ones((4, 1)), [0] * 4)
     assert am.heatmap(one).matrix.tolist() == [[0.0]]

@@ -23,6 +23,16 @@ LABELLED = ("confident_wrong", "self_confidence", "normalized_margin")
 EVERY = BLIND + LABELLED
 
 
+def log_loss(values, is_logits, labels, threads) -> tuple[float, int]:
+    """The mean of -log p_label, and the number of right predictions."""
+    _, loss, right, _, _ = core.summary(values, is_logits, labels, (), False, threads)
+    return core.exact_sum(loss[None]) / len(values), right
+
+
+def heatmap_probability(values, is_logits, labels, threads) -> np.ndarray:
+    return core.summary(values, is_logits, labels, (), True, threads)[3]
+
+
 # --- the definitions, one row at a time, in exact fractions where there is no logarithm --------
 
 
@@ -117,7 +127,7 @@ def test_scores_of_logits_keep_their_digits(z, data):
         np.testing.assert_allclose(
             got, expected[name].astype(float), rtol=1e-13, atol=1e-300, err_msg=name
         )
-    loss, right = core.log_loss(z, True, labels, 3)
+    loss, right = log_loss(z, True, labels, 3)
     np.testing.assert_allclose(loss, -log_p[rows, labels].mean(), rtol=1e-13, atol=1e-300)
     assert right == (top == labels).sum()
 
@@ -133,7 +143,7 @@ def test_logits_rank_images_whose_probabilities_all_round_to_one():
 
 def test_huge_logits_give_finite_scores_and_loss():
     z = np.float32([[3e38, -3e38], [-3e38, 3e38]])
-    loss, _ = core.log_loss(z, True, np.array([1, 1]), 1)
+    loss, _ = log_loss(z, True, np.array([1, 1]), 1)
     assert loss == pytest.approx(3e38, rel=1e-6)
     for name in EVERY:
         assert np.isfinite(core.scores(z, True, name, np.array([1, 1]), 1)).all()
@@ -190,11 +200,13 @@ def large():
 
 
 def everything(values, is_logits, labels, threads) -> bytes:
-    results = [core.scores(values, is_logits, name, labels, threads) for name in EVERY]
+    tops = tuple((name, k, False) for name in EVERY for k in (0, 1, 12, 500))
+    lists, loss, right, sums, counts = core.summary(values, is_logits, labels, tops, True, threads)
+    results = [array for found in lists for array in found] + [loss, sums, counts]
+    results += [core.scores(values, is_logits, name, labels, threads) for name in EVERY]
     results += [
         core.predictions(values, threads),
-        core.heatmap_probability(values, is_logits, labels, threads),
-        np.array(core.log_loss(values, is_logits, labels, threads)),
+        np.array(right),
         core.probabilities(values, threads),
     ]
     return b"".join(result.tobytes() for result in results)
@@ -221,13 +233,227 @@ def test_parts_of_heatmaps_add_up_to_the_whole(cuts):
     labels = rng.integers(0, 4, 300)
     edges = [0, *sorted(cuts), 300]
     parts = [slice(a, b) for a, b in itertools.pairwise(edges)]
-    whole = core.heatmap_probability(probs, False, labels, 1)
-    assert (
-        sum(core.heatmap_probability(probs[p], False, labels[p], 2) for p in parts) == whole
-    ).all()
-    predicted = probs.argmax(axis=1)
-    counts = core.heatmap_count(labels, predicted, 4)
-    assert (sum(core.heatmap_count(labels[p], predicted[p], 4) for p in parts) == counts).all()
+    whole = heatmap_probability(probs, False, labels, 1)
+    assert (sum(heatmap_probability(probs[p], False, labels[p], 2) for p in parts) == whole).all()
+    counts = core.summary(probs, False, labels, (), True, 1)[4]
+    assert (counts == np.histogram2d(labels, probs.argmax(axis=1), 4, [[0, 4], [0, 4]])[0]).all()
+    found = [core.summary(probs[p], False, labels[p], (), True, 2) for p in parts]
+    assert (sum(part[4] for part in found) == counts).all()
+    losses = np.stack([part[1] for part in found])
+    assert core.exact_sum(losses) == core.exact_sum(
+        core.summary(probs, False, labels, (), False, 1)[1][None]
+    )
+
+
+LAYOUTS = {
+    "C": lambda a: a,
+    "F": np.asfortranarray,
+    "rows reversed": lambda a: a[::-1].copy()[::-1],
+    "columns reversed": lambda a: a[:, ::-1].copy()[:, ::-1],
+    "every third": lambda a: np.repeat(np.repeat(a, 3, axis=0), 2, axis=1)[::3, ::2],
+    "swapped": lambda a: a.astype(a.dtype.newbyteorder()),
+    "swapped F": lambda a: np.asfortranarray(a.astype(a.dtype.newbyteorder())),
+    "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
+    "unaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
+    "mapped": None,
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_are_read_where_they_lie(large, layout, dtype, tmp_path):
+    """Same bits as from a plain array, and not a copy of the whole."""
+    z, _, labels = large
+    for is_logits in (True, False):
+        plain = z.astype(dtype) if is_logits else core.probabilities(z.astype(dtype), 1)
+        expected = everything(plain, is_logits, labels, 2)
+        if layout == "mapped":
+            np.save(tmp_path / "rows.npy", plain)
+            values = np.load(tmp_path / "rows.npy", mmap_mode="r")
+        else:
+            values = LAYOUTS[layout](plain)
+        for threads in THREADS:
+            before = core.alloc_stats()
+            assert everything(values, is_logits, labels, threads) == expected
+            assert core.alloc_stats()[:2] == before[:2]
+
+
+@given(
+    st.integers(1, 200),
+    st.integers(0, 600),
+    st.sampled_from([np.float32, np.float64]),
+    st.booleans(),
+    st.sampled_from([0.3, 3.0, 40.0]),
+    st.integers(0, 2**32 - 1),
+)
+def test_top_lists_are_those_of_all_scores(k, n, dtype, is_logits, spread, seed):
+    """Rows that are passed over would not have entered, for any number of classes, with ties."""
+    rng = np.random.default_rng(seed)
+    values = np.round(rng.normal(size=(n, k)) * spread, 1).astype(dtype)
+    if not is_logits:
+        values = core.probabilities(values, 1)
+    labels = np.where(rng.random(n) < 0.7, values.argmax(axis=1), rng.integers(0, k, n))
+    size = min(n, int(rng.integers(0, 20)))
+    wrong = values.argmax(axis=1) != labels
+    tops = (*((name, size, False) for name in EVERY), ("confident_wrong", size, True))
+    lists = core.top_lists(values, is_logits, labels, tops, 3)
+    for (name, _, wrong_only), (indices, scores) in zip(tops, lists, strict=True):
+        every = core.scores(values, is_logits, name, labels, 1)
+        rows = np.flatnonzero(wrong) if wrong_only else np.arange(n)
+        expected = rows[core.top_k(every[rows], min(size, len(rows)))]
+        assert indices.tolist() == expected.tolist(), name
+        assert scores.tobytes() == every[expected].tobytes(), name
+
+
+def test_a_mapped_file_is_ranked_in_little_memory(tmp_path):
+    """80 MB of probabilities: neither copied, nor scored into an array."""
+    import subprocess
+    import sys
+
+    n = 2_000_000
+    path = tmp_path / "probs.npy"
+    probs = np.lib.format.open_memmap(path, "w+", np.float32, (n, 10))
+    row = np.float32([0.91, *[0.01] * 9])
+    for start in range(0, n, 100_000):
+        probs[start : start + 100_000] = row
+    probs[1_234_567] = 0.1
+    probs.flush()
+    del probs
+    code = f"""
+import resource
+import numpy as np
+import ambigmnist as am
+am.rank(am.Evidence(np.full((9000, 10), 0.1)), k=3)
+from ambigmnist import _ambigcore
+def mine():
+    for line in open("/proc/self/status"):
+        if line.startswith("RssAnon"):
+            return int(line.split()[1])
+before = mine()
+ev = am.Evidence(np.load({str(path)!r}, mmap_mode="r"))
+top = am.rank(ev, k=2)
+assert top.indices.tolist() == [1_234_567, 0], top
+assert top.score_of(1_234_567) == top.scores[0]
+print(mine() - before)
+"""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("machine: no /proc")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 8_000  # kB
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("is_logits", [True, False])
+def test_what_is_not_finite_is_named_by_every_pass(value, is_logits):
+    values = np.full((700, 3), 1 / 3, np.float32)
+    labels = np.zeros(700, np.intp)
+    for row, col in ((0, 0), (699, 2), (300, 1)):
+        values[row, col] = value
+        calls = [
+            lambda name=name: core.scores(values, is_logits, name, labels, 2) for name in EVERY
+        ]
+        calls += [
+            lambda: core.predictions(values, 2),
+            lambda: core.summary(values, is_logits, labels, (), True, 2),
+            lambda: core.check_rows(values, is_logits, 1e-3, 2),
+        ]
+        for call in calls:
+            with pytest.raises(ArgumentError, match=rf"{value} at \[{row}, {col}\]"):
+                call()
+        values[row, col] = 1 / 3
+
+
+@pytest.mark.parametrize("value", [1.6, 3.0, 1e30, -0.1, -1e30])
+def test_heatmap_sums_refuse_what_is_no_probability(value):
+    """Their fixed point would overflow."""
+    for dtype in (np.float32, np.float64):
+        values = np.full((400, 2), 0.5, dtype)
+        values[300, 1] = value
+        with pytest.raises(ArgumentError, match="rows 256 to 399"):
+            heatmap_probability(values, False, np.zeros(400, np.intp), 1)
+
+
+def test_labels_of_every_64_bit_type_are_taken():
+    values = np.full((3, 2), 0.5)
+    for dtype in ("l", "q", np.int64, np.intp):
+        assert log_loss(values, False, np.array([0, 1, 1], dtype), 1)[1] == 1
+
+
+def repeat(call):
+    for _ in range(1000):
+        call()
+
+
+def test_ctrl_c_stops_a_pass():
+    """Within a moment, and what it raised is KeyboardInterrupt."""
+    import signal
+    import threading
+    import time
+
+    values = np.zeros((40_000, 400), np.float32)
+    for call in (
+        lambda: core.scores(values, True, "entropy", None, 2),
+        lambda: core.neighbours(values, 1, 2),
+        lambda: core.probabilities(values, 2),
+    ):
+        timer = threading.Timer(0.1, lambda: signal.raise_signal(signal.SIGINT))
+        start = time.monotonic()
+        timer.start()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                repeat(call)
+        finally:
+            timer.join()
+        assert time.monotonic() - start < 5
+
+
+# --- nearest neighbours ---------------------------------------------------------------------------
+
+
+def naive_neighbours(x, k):
+    x = np.asarray(x, np.float64)
+    squares = np.zeros((len(x), len(x)))
+    for t in range(x.shape[1]):  # in the order of the definition
+        squares += (x[:, t, None] - x[None, :, t]) ** 2
+    np.fill_diagonal(squares, np.inf)
+    order = np.argsort(squares, axis=1, kind="stable")[:, :k]
+    return order, np.sqrt(np.take_along_axis(squares, order, axis=1))
+
+
+@given(
+    st.integers(1, 60),
+    st.integers(1, 20),
+    st.sampled_from([np.float32, np.float64]),
+    st.sampled_from([1e-40, 1e-20, 1.0, 1e15, 1e25]),
+    st.sampled_from([0.0, 1.0, 1e6]),
+    st.sampled_from(["ties", "normal"]),
+    st.integers(0, 2**32 - 1),
+)
+def test_neighbours_are_those_of_all_pairs(n, d, dtype, scale, offset, kind, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 3, (n, d)) if kind == "ties" else rng.normal(size=(n, d))
+    x = ((x + offset) * scale).astype(dtype)
+    k = int(rng.integers(0, min(n, 12)))
+    for threads in (1, 3):
+        indices, distances = core.neighbours(x, k, threads)
+        expected, far = naive_neighbours(x, k)
+        assert indices.tolist() == expected.tolist()
+        assert distances.tobytes() == far.tobytes()
+
+
+def test_neighbours_across_blocks_in_any_layout():
+    x = np.random.default_rng(0).normal(size=(2100, 12)).astype(np.float32)
+    expected, far = naive_neighbours(x, 7)
+    for layout in (v for v in LAYOUTS.values() if v is not None):
+        ev = am.Evidence(np.ones((len(x), 1)), embeddings=layout(x))
+        indices, distances = ev.neighbours(7)
+        assert (indices == expected).all()
+        assert (distances == far).all()
+    with pytest.raises(ArgumentError, match="embeddings"):
+        am.Evidence(np.ones((3, 1))).neighbours(1)
+    with pytest.raises(ArgumentError, match="one less"):
+        ev.neighbours(2100)
 
 
 # --- top k --------------------------------------------------------------------------------------
@@ -289,10 +515,16 @@ def test_predictions_take_the_first_maximum():
         (lambda: core.scores(np.ones((2, 1)), False, "gini", None, 0), ArgumentError),
         (lambda: core.scores(np.ones((2, 1)), False, b"gini", None, 1), TypeError),
         (lambda: core.scores(np.ones((2, 1))), TypeError),
-        (lambda: core.log_loss(np.ones((2, 1)), False, None, 1), DTypeError),
-        (lambda: core.heatmap_count(np.array([0]), np.array([3]), 3), ArgumentError),
-        (lambda: core.heatmap_count(np.array([-1]), np.array([0]), 3), ArgumentError),
-        (lambda: core.heatmap_count(np.array([0]), np.array([0]), 0), ArgumentError),
+        (lambda: core.summary(np.ones((2, 1)), False, None, (), True, 1), DTypeError),
+        (lambda: core.top_lists(np.ones((2, 1)), False, None, [], 1), ArgumentError),
+        (
+            lambda: core.top_lists(np.ones((2, 1)), False, None, (("gini", 3, False),), 1),
+            ArgumentError,
+        ),
+        (lambda: core.top_lists(np.ones((2, 1)), False, None, (("gini", 1),), 1), TypeError),
+        (lambda: core.exact_sum(np.zeros((1, 3), np.int64)), ShapeError),
+        (lambda: core.neighbours(np.ones((2, 1)), 2, 1), ArgumentError),
+        (lambda: core.neighbours(np.array([[np.nan], [1]]), 1, 1), ArgumentError),
     ],
 )
 def test_bad_arguments_are_refused(call, error):

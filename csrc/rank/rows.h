@@ -1,4 +1,4 @@
-/* What is known about n images and k classes, one row each, and a loop over the rows.
+/* What is known about n images and k classes, one row each.
  *
  * A row is either probabilities or logits. Most probabilities of a good network round to exactly 1
  * in float32, and 1 - p is then 0 for all of them; logits still tell these images apart. So a row
@@ -7,15 +7,27 @@
 #ifndef AMBIG_RANK_ROWS_H
 #define AMBIG_RANK_ROWS_H
 
-#include "../base/status.h"
+#include "../base/control.h"
 
 typedef struct am_rows {
-    const void *values; /* (n, k), C order */
+    const void *values;
     int64_t n;
-    int64_t k;     /* >= 1 */
-    int is_double; /* float64, otherwise float32 */
-    int is_logits; /* finite logits z, otherwise probabilities that sum to 1 */
+    int64_t k;        /* >= 1 */
+    int64_t row_step; /* bytes from row to row and from column to column; of any sign, so that */
+    int64_t col_step; /* whatever an array looks like, it is read where it lies */
+    int is_double;    /* float64, otherwise float32 */
+    int is_swapped;   /* of the other byte order */
+    int is_logits;    /* finite logits z, otherwise probabilities that sum to 1 */
 } am_rows;
+
+/* Rows without gaps. */
+static inline am_rows
+am_dense_rows(const void *values, int64_t n, int64_t k, int is_double, int is_logits)
+{
+    const int64_t size = is_double ? 8 : 4; /* an absurd k is refused where memory is asked for */
+    return (am_rows){values, n,         k, (int64_t)((uint64_t)k * (uint64_t)size),
+                     size,   is_double, 0, is_logits};
+}
 
 typedef struct am_row {
     const double *w;   /* p_j, or exp(z_j - z_max) */
@@ -39,15 +51,44 @@ am_row_rest(const am_row *row, int64_t j)
     return (j == row->top ? row->rest : row->total - row->w[j]) / row->total;
 }
 
-/* Rows i, i + 1, ... of a chunk of this size come one after the other, on one thread. */
-#define AM_ROWS_PER_CHUNK 4096
+/* Rows are worked on in blocks that stay in the fastest cache; a chunk is some blocks, and what
+ * one thread does without asking whether to go on (a million logits take about 10 ms). */
+static inline int64_t
+am_block_rows(int64_t k)
+{
+    return k <= 16 ? 256 : k >= 2048 ? 2 : 4096 / k;
+}
 
-typedef void (*am_row_fn)(void *arg, int64_t i, int slot, const am_row *row);
+static inline int64_t
+am_chunk_rows(int64_t k)
+{
+    const int64_t block = am_block_rows(k);
+    return k >= 1 << 20 ? block : block * am_min_i64(16, am_ceil_div(1 << 20, block * k));
+}
 
-/* fn(arg, 0..n-1, ...); `slot` < threads as in am_parallel_for. */
-am_status am_for_each_row(const am_rows *rows, int threads, am_row_fn fn, void *arg, am_error *err);
+/* Rows first..first+count as C-contiguous numbers of this machine: where they lie, or copied to
+ * `scratch`, which has room for a block. */
+const void *am_read_rows(const am_rows *rows, int64_t first, int64_t count, void *scratch);
 
-/* AM_ERR_VALUE for a label outside 0..k-1; the message names the first. */
-am_status am_check_labels(const int64_t *labels, int64_t n, int64_t k, am_error *err);
+/* Row i of `values` as am_read_rows returns them. `scratch`: 2 k doubles, which the row points
+ * to. */
+am_row am_load_row(const am_rows *rows, const void *values, int64_t i, double *scratch);
+
+/* AM_ERR_VALUE for NaN or an infinity in these rows of `values`; names the first. */
+am_status am_check_finite(const am_rows *rows, const void *values, int64_t first, int64_t count,
+                          am_error *err);
+
+/* AM_ERR_VALUE for a label outside 0..k-1 among labels[first..first+count); names the first. */
+am_status am_check_labels(const int64_t *labels, int64_t first, int64_t count, int64_t k,
+                          am_error *err);
+
+/* out[i, j] = p_j, (n, k) without gaps, of the type of the rows. */
+am_status am_probabilities(const am_rows *rows, void *out, int threads, am_control *control,
+                           am_error *err);
+
+/* AM_ERR_VALUE, naming the first bad place, unless every number is finite and, for probabilities,
+ * at least 0, every row summing to 1 within `tolerance`. */
+am_status am_check_rows(const am_rows *rows, double tolerance, int threads, am_control *control,
+                        am_error *err);
 
 #endif

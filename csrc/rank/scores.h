@@ -20,19 +20,10 @@ typedef enum am_score {
 /* Finds a score by its identifier ("least_confident", ...); AM_ERR_VALUE for an unknown one. */
 am_status am_score_by_name(am_score *out, const char *name, am_error *err);
 
-/* out[i], n of them. `labels` are columns; NULL is allowed for the first four scores. */
-am_status am_scores(const am_rows *rows, am_score score, const int64_t *labels, double *out,
-                    int threads, am_error *err);
+int am_score_needs_labels(am_score score);
 
-/* out[i] = the column of the first largest value. */
-am_status am_predictions(const am_rows *rows, int64_t *out, int threads, am_error *err);
-
-/* out[i, j] = p_j, (n, k) of the same type as the rows. */
-am_status am_probabilities(const am_rows *rows, void *out, int threads, am_error *err);
-
-/* *loss = the mean of -log p_label, +inf where a label has probability 0; *correct = how many
- * predictions equal the label. NaN and 0 for no rows. */
-am_status am_log_loss(const am_rows *rows, const int64_t *labels, double *loss, int64_t *correct,
-                      int threads, am_error *err);
+/* The definition, of one row; `label` is not read where it is not needed. What am_rank_pass does
+ * faster has these bits. */
+double am_score_row(am_score score, const am_row *row, int64_t k, int64_t label);
 
 #endif

@@ -1,0 +1,17 @@
+/* Exact nearest neighbours by Euclidean distance.
+ *
+ * A matrix product in float32 gives every distance roughly: |a - b|^2 = |a|^2 + |b|^2 - 2 a b. Only
+ * pairs that could, by a bound on its rounding, be among the nearest are measured in float64 from
+ * the numbers as given: sum_t (a_t - b_t)^2, t rising. So the result is that of measuring all
+ * pairs. */
+#ifndef AMBIG_RANK_NEIGHBOURS_H
+#define AMBIG_RANK_NEIGHBOURS_H
+
+#include "rows.h"
+
+/* For each of the n rows (finite numbers) its k nearest others, nearest first, equal distances by
+ * index: indices and distances (n, k). 0 <= k < n. */
+am_status am_neighbours(const am_rows *rows, int64_t k, int64_t *indices, double *distances,
+                        int threads, am_control *control, am_error *err);
+
+#endif

@@ -8,7 +8,7 @@
 12
 """
 
-from ambigmnist import _ambigcore, layers
+from ambigmnist import _startup, layers
 from ambigmnist.config import (
     get_num_threads,
     register_threadpoolctl,
@@ -37,7 +37,7 @@ from ambigmnist.model import CNN
 from ambigmnist.plot import gallery, training_curves
 from ambigmnist.ranking import Ranking, rank
 
-__version__ = str(_ambigcore.build_info()["version"])
+__version__ = _startup.VERSION
 
 __all__ = [
     "CNN",

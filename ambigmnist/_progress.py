@@ -74,7 +74,8 @@ def progress(verbose: int | None, epochs: int, network: _ambigcore.Network) -> I
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tqdm's, about missing notebook widgets
             from tqdm.auto import tqdm
-        with tqdm(total=network.train_progress()[1], desc="training", unit="step") as bar:
+        done, total = network.train_progress()  # done: by the run that this one goes on from
+        with tqdm(initial=done, total=total, desc="training", unit="step") as bar:
             yield _Bar(bar, network)
     else:
         yield Quiet()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -12,10 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore, _safetensors
+from ambigmnist._checkpoint import Checkpoint, describe
 from ambigmnist._files import PathLike
+from ambigmnist._fit_lock import FitLock
 from ambigmnist._keras import read_keras
 from ambigmnist._network import (
     LOSSES,
+    OPTIMIZERS,
     PRESETS,
     SCHEDULES,
     Layer,
@@ -32,7 +34,7 @@ from ambigmnist._progress import check_verbose, progress
 from ambigmnist._training_data import TrainingData
 from ambigmnist._validate import as_classes, as_images, as_int, as_labels, check_kind
 from ambigmnist.config import resolve_threads
-from ambigmnist.errors import ArgumentError, BusyError, DataError, DTypeError
+from ambigmnist.errors import ArgumentError, DataError, DTypeError
 from ambigmnist.evidence import Evidence
 
 __all__ = ["CNN"]
@@ -128,7 +130,7 @@ class CNN:
         self.patience = patience
         self.seed = seed
         self.threads = threads
-        self._fit_lock = threading.Lock()
+        self._fit_lock = FitLock()
 
     # --- training ----------------------------------------------------------------------------
 
@@ -144,6 +146,7 @@ class CNN:
         verbose: int | None = None,
         callback: Callback | None = None,
         warm_start: bool = False,
+        checkpoint: PathLike | None = None,
     ) -> Self:
         """Train from the seed on, or go on from the present weights with `warm_start`.
 
@@ -171,21 +174,27 @@ class CNN:
             result ends training.
         warm_start : bool
             Start from the present weights instead of the seed's.
+        checkpoint : str or PathLike, optional
+            A file that holds the state of training after every epoch, however the process ends.
+            When it is there already, training goes on from it, and ends with the same weights and
+            history (but for the seconds), to the bit, as if it had never stopped, on any number of
+            threads. The file stays when training is complete; then the same call gives the
+            finished model at once. An epoch counts once its `callback` has returned.
 
         Raises
         ------
         ArgumentError, ShapeError, DTypeError
             Arguments that make no sense, fewer than two classes, a class that only appears in
-            the validation part, a loss that is no longer finite.
+            the validation part, a loss that is no longer finite; a checkpoint of another run.
+        DataError, FileError
+            A checkpoint that is damaged, or that cannot be read or written.
         BusyError
             The model is being trained in another thread.
         """
         check_verbose(verbose)
         if callback is not None and not callable(callback):
             raise DTypeError(f"callback: expected a function of a dict, got {callback!r}")
-        if not self._fit_lock.acquire(blocking=False):
-            raise BusyError("this model is being trained in another thread; wait for it to end")
-        try:
+        with self._fit_lock:
             recipe = self._recipe(epochs=epochs, validation_split=validation_split)
             data = TrainingData(
                 X,
@@ -196,9 +205,7 @@ class CNN:
                 recipe.split_last,
                 self._checked_seed(),
             )
-            self._train(recipe, data, verbose, callback, warm_start)
-        finally:
-            self._fit_lock.release()
+            self._train(recipe, data, verbose, callback, warm_start, checkpoint)
         return self
 
     def _recipe(self, **changes: Any) -> Recipe:
@@ -226,36 +233,44 @@ class CNN:
         verbose: int | None,
         callback: Callback | None,
         warm_start: bool,
+        checkpoint: PathLike | None,
     ) -> None:
         layers = parse_layers(recipe.layers, len(data.classes))
         network = build(layers, data.image_shape)
+        first = None
         if warm_start:
             self._check_warm_start(layers, data)
-            network.set_params(self._network.get_params())
+            first = self._network.get_params()
+            network.set_params(first)
         else:
             network.init(self._checked_seed())
         epochs = self._count_epochs(recipe, len(data.train_index))
-        optimizer, momentum, decay, epsilon = optimizer_settings(recipe.optimizer)
-        network.train_begin(
-            choice(recipe.loss, "loss", LOSSES),
-            optimizer,
-            momentum,
-            decay,
-            epsilon,
-            choice(recipe.schedule, "schedule", SCHEDULES),
-            number(recipe.learning_rate, "learning_rate"),
-            as_int(recipe.batch_size, "batch_size", least=1),
-            epochs,
-            as_int(recipe.patience, "patience", least=0),
-            self._checked_seed(),
-            len(data.train_index),
-            resolve_threads(self.threads),
-        )
+        optimizer, *moments = optimizer_settings(recipe.optimizer)
+        settings: dict[str, Any] = {
+            "loss": choice(recipe.loss, "loss", LOSSES),
+            "optimizer": optimizer,
+            **dict(zip(("momentum", "decay", "epsilon"), moments, strict=True)),
+            "schedule": choice(recipe.schedule, "schedule", SCHEDULES),
+            "learning_rate": number(recipe.learning_rate, "learning_rate"),
+            "batch_size": as_int(recipe.batch_size, "batch_size", least=1),
+            "epochs": epochs,
+            "patience": as_int(recipe.patience, "patience", least=0),
+            "seed": self._checked_seed(),
+        }
+        size = [len(data.train_index), resolve_threads(self.threads)]
+        network.train_begin(*[*settings.values(), *size])
         history: dict[str, list[float]] = {name: [] for name in _HISTORY}
+        file = None
+        if checkpoint is not None:
+            names = {"loss": recipe.loss, "schedule": recipe.schedule}
+            described = {"layers": layers, **settings, **names, "optimizer": OPTIMIZERS[optimizer]}
+            file = Checkpoint(checkpoint, describe(described, data, first))
+            file.resume(network, history)
+        complete = file is not None and file.complete
         diverged = False
         try:
             with progress(verbose, epochs, network) as shown:
-                for _ in range(epochs):
+                while not complete:
                     start = time.perf_counter()
                     epoch, *values, _, stop = network.train_epoch(data.train, data.held, shown.tick)
                     row = dict(zip(_HISTORY, [*values, time.perf_counter() - start], strict=True))
@@ -268,8 +283,11 @@ class CNN:
                     for name in _HISTORY:
                         history[name].append(row[name])
                     shown.epoch(epoch, row)
-                    if stop or (callback is not None and callback({"epoch": epoch, **row})):
-                        break
+                    complete = bool(stop) or epoch >= epochs
+                    if callback is not None and callback({"epoch": epoch, **row}):
+                        complete = True
+                    if file is not None:
+                        file.save(network, history, complete)
         except BaseException:
             if not diverged:  # interrupted, or a callback failed: what was learned is usable
                 self._adopt(network, layers, data, history)
@@ -314,25 +332,22 @@ class CNN:
                 "this model has no weights yet: call fit, CNN.load or CNN.from_keras"
             )
 
-    def _forward(self, X: ArrayLike, last: int) -> tuple[Floats, tuple[int, ...]]:
-        """Output of layer `last` - 1 for each image, and its shape (h, w, c) or (c,)."""
-        self._require_fitted()
-        images = as_images(X)
-        threads = resolve_threads(self.threads)
-        _, h, w, c, *_ = self._network.layers()[last - 1]
-        return self._network.forward(images, last, threads), (h, w, c) if h else (c,)
+    def _forward(self, X: ArrayLike, last: int) -> Floats:
+        """Output of layer `last` - 1 for each image, flat."""
+        return self._network.forward(as_images(X), last, resolve_threads(self.threads))
 
     def logits(self, X: ArrayLike) -> Floats:
         """What the softmax is taken of, (n, k): unlike probabilities they never round to 1."""
         self._require_fitted()
-        return self._forward(X, len(self._layers))[0]
+        return self._forward(X, len(self._layers))
 
     def predict_proba(self, X: ArrayLike) -> Floats:
         """Probabilities (n, k), columns in the order of `classes_`: the softmax of the logits.
 
         The same bits for any number of threads and any split of the images into calls.
         """
-        return _ambigcore.softmax(self.logits(X), resolve_threads(self.threads))
+        self._require_fitted()
+        return self._network.probabilities(as_images(X), resolve_threads(self.threads))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most probable class value of each image, (n,)."""
@@ -352,7 +367,7 @@ class CNN:
     def embed(self, X: ArrayLike) -> Floats:
         """The vector that the output layer reads, (n, d)."""
         self._require_fitted()
-        return self._forward(X, len(self._layers) - 1)[0]
+        return self._forward(X, len(self._layers) - 1)
 
     def feature_maps(self, X: ArrayLike, layer: int) -> Floats:
         """The output of layer number `layer` (0 is the first), (n, h, w, c) or (n, units)."""
@@ -360,8 +375,9 @@ class CNN:
         last = as_int(layer, "layer", least=0) + 1
         if last > len(self._layers):
             raise ArgumentError(f"layer: expected 0 to {len(self._layers) - 1}, got {layer}")
-        values, shape = self._forward(X, last)
-        return values.reshape(len(values), *shape)
+        values = self._forward(X, last)
+        _, h, w, c, *_ = self._network.layers()[last - 1]
+        return values.reshape(len(values), h, w, c) if h else values
 
     def evidence(
         self, X: ArrayLike, y: ArrayLike | None = None, *, split: str | ArrayLike | None = None
@@ -454,10 +470,12 @@ class CNN:
     @classmethod
     def _from_file(cls, tensors: dict[str, NDArray[Any]], texts: dict[str, str]) -> Self:
         config = json.loads(texts.pop("ambigmnist"))
-        if config["format"] != _FORMAT or config["version"] > _FORMAT_VERSION:
+        if config["format"] != _FORMAT:
+            raise ValueError(f"expected {_FORMAT}, got {config['format']}")
+        if config["version"] > _FORMAT_VERSION:
             raise ValueError(
-                f"expected {_FORMAT} up to version {_FORMAT_VERSION}, got {config['format']} "
-                f"version {config['version']}: a newer ambigmnist may read it"
+                f"expected version {_FORMAT_VERSION}, got {config['version']}: a newer ambigmnist "
+                "may read it"
             )
         settings = config["settings"]
         layers = [Layer(*layer) for layer in config["layers"]]
@@ -534,7 +552,7 @@ class CNN:
     def __setstate__(self, state: dict[str, Any]) -> None:
         params = state.pop("_params", None)
         self.__dict__.update(state)
-        self._fit_lock = threading.Lock()
+        self._fit_lock = FitLock()
         if params is not None:
             self._network = build(self._layers, self._image_shape)
             self._network.set_params(params)
@@ -560,7 +578,7 @@ def _places(
     """Name, start and shape of each parameter tensor, in the core's order."""
     start = 0
     shapes = network.layers()
-    for i, (layer, (_, _, _, _, weights, biases)) in enumerate(zip(layers, shapes, strict=True)):
+    for i, (layer, (*_, weights, biases, _)) in enumerate(zip(layers, shapes, strict=True)):
         if weights == 0:
             continue
         if layer.kind == "conv":

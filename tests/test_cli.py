@@ -919,3 +919,22 @@ def test_a_share_is_never_rounded_to_certainty():
 
     shown = [_percent(p) for p in (0.0, 0.0004, 0.0005, 0.5, 0.9994, 0.9996, 1.0)]
     assert shown == ["< 0.1 %", "< 0.1 %", "0.1 %", "50.0 %", "99.9 %", "> 99.9 %", "100.0 %"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["doctor"], ["--data", "digits"]])
+def test_an_instruction_set_that_is_not_here_is_a_line(arguments, tmp_path):
+    script = Path(sys.executable).with_name("ambigmnist")
+    for command in (COMMAND, [str(script)] if script.exists() else COMMAND):
+        done = subprocess.run(
+            [*command, *arguments],
+            env=os.environ | {"AMBIGMNIST_ISA": "nonsense"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 2
+        assert done.stdout == ""
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("ambigmnist: error: AMBIGMNIST_ISA: instruction set 'nonsense'")
+    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ambigmnist as am
-from ambigmnist import _safetensors
+from ambigmnist import _ambigcore, _safetensors
 
 SMALL = ["flatten", ("dense", 24), "relu"]
 
@@ -48,6 +48,7 @@ def test_shapes_and_types(digits, fitted):
     expected = np.exp(z - z.max(axis=1, keepdims=True))
     expected /= expected.sum(axis=1, keepdims=True)
     assert np.abs(probs - expected).max() < 1e-7
+    assert probs.tobytes() == _ambigcore.softmax(logits, 3).tobytes()  # in one call, or in two
     assert np.array_equal(fitted.predict(test.images), logits.argmax(axis=1))
     assert fitted.score(*test) == np.mean(fitted.predict(test.images) == test.labels)
     assert fitted.embed(test.images).shape == (len(test), 24)

@@ -193,6 +193,13 @@ am_parallel_for(int64_t chunks, int threads, am_chunk_fn fn, void *arg, am_error
     return AM_OK;
 }
 
+unsigned
+am_fork_count(void)
+{
+    pthread_once(&once, register_fork_handlers);
+    return atomic_load(&forks);
+}
+
 void
 am_set_num_threads(int threads)
 {

@@ -30,6 +30,10 @@ am_slots(int threads, int64_t chunks)
  * the child's loop ends with AM_ERR_CANCELLED, because chunks that other threads held are lost. */
 am_status am_parallel_for(int64_t chunks, int threads, am_chunk_fn fn, void *arg, am_error *err);
 
+/* How often this process is the child of a fork, counted from the first call of this or of
+ * am_parallel_for: who holds something across a fork can tell. */
+unsigned am_fork_count(void);
+
 /* The process-wide number; 0: nobody set one, or it was taken back. threadpoolctl calls these by
  * name. */
 AM_EXPORT void am_set_num_threads(int threads);

@@ -42,11 +42,29 @@ am_to_int(PyObject *object, const char *name, int *out)
 }
 
 int
+am_to_seed(PyObject *object, const char *name, uint64_t *out)
+{
+    if (!PyLong_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "%s: expected an integer, got %R", name, object);
+        return -1;
+    }
+    unsigned long long value = PyLong_AsUnsignedLongLong(object);
+    if (value == (unsigned long long)-1 && PyErr_Occurred()) {
+        PyErr_Format(PyExc_OverflowError, "%s: expected 0 to 2**64 - 1, got %R", name, object);
+        return -1;
+    }
+    *out = value;
+    return 0;
+}
+
+int
 am_to_double(PyObject *object, const char *name, double *out)
 {
     *out = PyFloat_AsDouble(object);
     if (*out == -1.0 && PyErr_Occurred()) {
-        PyErr_Format(PyExc_TypeError, "%s: expected a number, got %R", name, object);
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyErr_Format(PyExc_TypeError, "%s: expected a number, got %R", name, object);
+        }
         return -1;
     }
     return 0;
@@ -66,7 +84,7 @@ am_to_array(PyObject *module, PyObject *object, const char *name, int typenum, i
         PyErr_Format(state->dtype_error, "%s: expected an array of %S, got %R", name, expected,
                      (PyObject *)Py_TYPE(object));
     }
-    else if (PyArray_TYPE((PyArrayObject *)object) != typenum) {
+    else if (!PyArray_EquivTypenums(PyArray_TYPE((PyArrayObject *)object), typenum)) {
         PyErr_Format(state->dtype_error, "%s: expected an array of %S, got %S", name, expected,
                      (PyObject *)PyArray_DESCR((PyArrayObject *)object));
     }

@@ -9,6 +9,7 @@ int am_arity(const char *function, Py_ssize_t got, Py_ssize_t expected);
 
 int am_to_int64(PyObject *object, const char *name, int64_t *out);
 int am_to_int(PyObject *object, const char *name, int *out);
+int am_to_seed(PyObject *object, const char *name, uint64_t *out); /* 64 bits, not negative */
 int am_to_double(PyObject *object, const char *name, double *out);
 
 /* Borrowed view of an array argument that the core may read (or, with `writeable`, write):

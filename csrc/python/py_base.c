@@ -146,9 +146,10 @@ py_philox4x32(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t n_a
 static PyObject *
 py_shuffle(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 {
-    int64_t n, seed, epoch;
+    int64_t n, epoch;
+    uint64_t seed;
     if (am_arity("shuffle", n_args, 3) < 0 || am_to_int64(args[0], "n", &n) < 0 ||
-        am_to_int64(args[1], "seed", &seed) < 0 || am_to_int64(args[2], "epoch", &epoch) < 0) {
+        am_to_seed(args[1], "seed", &seed) < 0 || am_to_int64(args[2], "epoch", &epoch) < 0) {
         return NULL;
     }
     if (n < 0 || epoch < 0 || epoch > UINT32_MAX) {
@@ -170,7 +171,7 @@ py_shuffle(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
     {
         items[i] = i;
     }
-    am_shuffle(items, n, (uint64_t)seed, AM_STREAM_SHUFFLE, (uint32_t)epoch);
+    am_shuffle(items, n, seed, AM_STREAM_SHUFFLE, (uint32_t)epoch);
     Py_END_ALLOW_THREADS return order;
 }
 

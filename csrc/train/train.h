@@ -28,6 +28,8 @@ typedef struct am_train_config {
 double am_learning_rate(const am_train_config *config, int64_t step, int64_t steps);
 
 /* --- split.c --- */
+/* labels[i] is a class number, 0..classes-1. */
+am_status am_check_label(const int32_t *labels, int64_t i, int64_t classes, am_error *err);
 /* Takes `fraction` of each class (rounded, at least one image stays behind) for validation, drawn
  * with the seed. Both lists rise; n_train + n_held = n. */
 am_status am_stratified_split(const int32_t *labels, int64_t n, int64_t classes, double fraction,
@@ -67,7 +69,7 @@ am_status am_check_examples(const am_net *net, const am_examples *examples, am_e
 am_status am_evaluate(const am_net *net, const am_examples *examples, am_loss loss, int threads,
                       am_control *control, double *mean_loss, double *accuracy, am_error *err);
 
-/* --- step.c and trainer.c --- */
+/* --- trainer.c --- */
 typedef struct am_trainer am_trainer;
 
 typedef struct am_epoch_report {
@@ -92,5 +94,25 @@ am_status am_trainer_epoch(am_trainer *trainer, const am_examples *train, const 
 int am_trainer_restore_best(am_trainer *trainer);
 /* Steps done and to be done; may be called while another thread trains. */
 void am_trainer_progress(am_trainer *trainer, int64_t *done, int64_t *total);
+
+/* --- checkpoint.c --- */
+
+/* All that training needs to go on after an epoch, the same for any instruction set and number of
+ * threads. The arrays are the caller's, as many numbers as the net has parameters, in that order.
+ */
+typedef struct am_train_state {
+    int64_t epoch, best_epoch; /* epochs done; 0: none was the best so far */
+    double best_loss;
+    double power1, power2;
+    float *params, *v;
+    float *m;    /* only for adam */
+    float *best; /* only once best_epoch > 0 */
+} am_train_state;
+
+/* Fills all arrays; sets to NULL those that there are not. Fails when an epoch was cancelled. */
+am_status am_trainer_export(const am_trainer *trainer, am_train_state *state, am_error *err);
+/* Goes on from there, to the same bits: `trainer` made with the same configuration for the same
+ * network and examples. On failure nothing changes. */
+am_status am_trainer_import(am_trainer *trainer, const am_train_state *state, am_error *err);
 
 #endif

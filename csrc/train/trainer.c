@@ -1,28 +1,21 @@
-#include <stdatomic.h>
+#include "trainer.h"
+
 #include <string.h>
 
 #include "../base/alloc.h"
-#include "step.h"
 
 #define MAX_CHUNKS 64 /* of a batch: bounds the memory of their gradients */
-
-struct am_trainer {
-    am_train_config config;
-    am_step step;
-    am_arena arena;
-    int64_t n_train;
-    int64_t *order; /* (n_train,) the epoch's examples, shuffled */
-    float *best;    /* parameters of the best validation loss */
-    double best_loss;
-    int64_t epoch, best_epoch; /* 0: none so far */
-    atomic_llong done, total;  /* steps */
-};
 
 static am_status
 check_config(const am_net *net, const am_train_config *c, int64_t n_train, am_error *err)
 {
     if (net->first_dense == net->n_layers) {
         return am_fail(err, AM_ERR_VALUE, "a network that is trained needs a dense output layer");
+    }
+    if ((unsigned)c->loss > AM_LOSS_SIGMOID || (unsigned)c->optimizer > AM_ADAM ||
+        (unsigned)c->schedule > AM_ONE_CYCLE) {
+        return am_fail(err, AM_ERR_VALUE, "unknown loss %d, optimizer %d or schedule %d",
+                       (int)c->loss, (int)c->optimizer, (int)c->schedule);
     }
     if (n_train < 1) {
         return am_fail(err, AM_ERR_VALUE, "there are no images to train on");
@@ -116,29 +109,19 @@ validate(am_trainer *t, const am_examples *held, am_control *control, am_epoch_r
     if (t->best_epoch == 0 || report->val_loss < t->best_loss) {
         t->best_loss = report->val_loss;
         t->best_epoch = t->epoch;
-        memcpy(t->best, net->params, (size_t)net->n_params * sizeof(float));
+        am_net_get_params(net, t->best);
         report->improved = 1;
     }
     report->stop = t->config.patience > 0 && t->epoch - t->best_epoch >= t->config.patience;
     return AM_OK;
 }
 
-am_status
-am_trainer_epoch(am_trainer *t, const am_examples *train, const am_examples *held,
-                 am_control *control, am_epoch_report *report, am_error *err)
+/* One pass over the examples, in the order t->order. */
+static am_status
+run_steps(am_trainer *t, const am_examples *train, am_control *control, am_epoch_report *report,
+          am_error *err)
 {
-    if (train->n != t->n_train) {
-        return am_fail(err, AM_ERR_VALUE, "expected %lld training examples, got %lld",
-                       (long long)t->n_train, (long long)train->n);
-    }
-    AM_TRY(am_check_examples(t->step.net, train, err));
-    if (held != NULL && held->n > 0) {
-        AM_TRY(am_check_examples(t->step.net, held, err));
-    }
-    *report = (am_epoch_report){.epoch = ++t->epoch};
     const int64_t n = t->n_train, batch = t->step.batch;
-    memcpy(t->order, train->index, (size_t)n * sizeof *t->order);
-    am_shuffle(t->order, n, t->config.seed, AM_STREAM_SHUFFLE, (uint32_t)t->epoch);
     double loss = 0.0;
     int64_t right = 0;
     for (int64_t start = 0; start < n; start += batch) {
@@ -155,7 +138,31 @@ am_trainer_epoch(am_trainer *t, const am_examples *train, const am_examples *hel
     }
     report->loss = loss / (double)n;
     report->accuracy = (double)right / (double)n;
-    return validate(t, held, control, report, err);
+    return AM_OK;
+}
+
+am_status
+am_trainer_epoch(am_trainer *t, const am_examples *train, const am_examples *held,
+                 am_control *control, am_epoch_report *report, am_error *err)
+{
+    if (train->n != t->n_train) {
+        return am_fail(err, AM_ERR_VALUE, "expected %lld training examples, got %lld",
+                       (long long)t->n_train, (long long)train->n);
+    }
+    AM_TRY(am_check_examples(t->step.net, train, err));
+    if (held != NULL && held->n > 0) {
+        AM_TRY(am_check_examples(t->step.net, held, err));
+    }
+    *report = (am_epoch_report){.epoch = ++t->epoch};
+    t->torn = 1;
+    memcpy(t->order, train->index, (size_t)t->n_train * sizeof *t->order);
+    am_shuffle(t->order, t->n_train, t->config.seed, AM_STREAM_SHUFFLE, (uint32_t)t->epoch);
+    const am_status status = run_steps(t, train, control, report, err);
+    am_net_check_finite(t->step.net);
+    AM_TRY(status);
+    AM_TRY(validate(t, held, control, report, err));
+    t->torn = 0;
+    return AM_OK;
 }
 
 int

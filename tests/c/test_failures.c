@@ -288,7 +288,7 @@ conv_forward(am_error *err)
 {
     am_conv2d s;
     AM_TRY(am_conv2d_init(&s, 5, 5, 1, 2, 3, 1, err));
-    return am_conv2d_forward_batch(y, x, w, b, 20, &s, 2, err);
+    return am_conv2d_forward_batch(y, x, w, b, 20, &s, 2, NULL, err);
 }
 
 static am_status
@@ -296,19 +296,19 @@ conv_backward(am_error *err)
 {
     am_conv2d s;
     AM_TRY(am_conv2d_init(&s, 5, 5, 1, 2, 3, 1, err));
-    return am_conv2d_backward_batch(dx, dw, db, y, x, w, 20, &s, 2, err);
+    return am_conv2d_backward_batch(dx, dw, db, y, x, w, 20, &s, 2, NULL, err);
 }
 
 static am_status
 dense_forward(am_error *err)
 {
-    return am_dense_forward_batch(y, x, w, b, 20, 25, 9, 2, err);
+    return am_dense_forward_batch(y, x, w, b, 20, 25, 9, 2, NULL, err);
 }
 
 static am_status
 dense_backward(am_error *err)
 {
-    return am_dense_backward_batch(dx, dw, db, y, x, w, 20, 25, 9, 2, err);
+    return am_dense_backward_batch(dx, dw, db, y, x, w, 20, 25, 9, 2, NULL, err);
 }
 
 static int64_t class_numbers[IMAGES], cells[CLASSES * CLASSES];
@@ -317,22 +317,32 @@ static double scores[IMAGES];
 static am_rows
 logit_rows(void)
 {
-    return (am_rows){expected, IMAGES, CLASSES, 0, 1};
+    return am_dense_rows(expected, IMAGES, CLASSES, 0, 1);
 }
 
 static am_status
-score(am_error *err)
+rank_pass(am_error *err)
 {
+    static int64_t counts[CLASSES * CLASSES];
     const am_rows rows = logit_rows();
-    return am_scores(&rows, AM_SCORE_CONFIDENT_WRONG, class_numbers, scores, 3, err);
+    am_exact_sum loss;
+    am_ranked best[12];
+    am_top top = {AM_SCORE_CONFIDENT_WRONG, 1, {best, 12, 0}};
+    const am_pass pass = {.labels = class_numbers,
+                          .tops = &top,
+                          .n_tops = 1,
+                          .scores = scores,
+                          .loss = &loss,
+                          .sums = cells,
+                          .counts = counts};
+    return am_rank_pass(&rows, &pass, 3, NULL, err);
 }
 
 static am_status
-predictions(am_error *err)
+check_rows(am_error *err)
 {
     const am_rows rows = logit_rows();
-    int64_t out[IMAGES];
-    return am_predictions(&rows, out, 3, err);
+    return am_check_rows(&rows, 1e-3, 3, NULL, err);
 }
 
 static am_status
@@ -340,29 +350,15 @@ probabilities(am_error *err)
 {
     const am_rows rows = logit_rows();
     float out[IMAGES * CLASSES];
-    return am_probabilities(&rows, out, 3, err);
+    return am_probabilities(&rows, out, 3, NULL, err);
 }
 
 static am_status
-log_loss(am_error *err)
+neighbours(am_error *err)
 {
     const am_rows rows = logit_rows();
-    double loss;
-    int64_t correct;
-    return am_log_loss(&rows, class_numbers, &loss, &correct, 3, err);
-}
-
-static am_status
-heatmap_probability(am_error *err)
-{
-    const am_rows rows = logit_rows();
-    return am_heatmap_probability(&rows, class_numbers, cells, 3, err);
-}
-
-static am_status
-heatmap_count(am_error *err)
-{
-    return am_heatmap_count(class_numbers, class_numbers, IMAGES, CLASSES, cells, err);
+    int64_t found[IMAGES];
+    return am_neighbours(&rows, 1, found, scores, 3, NULL, err);
 }
 
 static am_status
@@ -401,18 +397,16 @@ AM_TEST(every_allocation_may_fail)
     check_memory("evaluate", evaluate, 3);
     check_memory("forward", forward, 1);
     check_memory("softmax", softmax, 0);
-    check_memory("split", split, 2);
+    check_memory("split", split, 1);
     check_memory("conv forward", conv_forward, 1);
     check_memory("conv backward", conv_backward, 1);
     check_memory("dense forward", dense_forward, 1);
     check_memory("dense backward", dense_backward, 1);
-    check_memory("scores", score, 1);
-    check_memory("predictions", predictions, 1);
+    check_memory("rank pass", rank_pass, 2);
+    check_memory("check rows", check_rows, 1);
     check_memory("probabilities", probabilities, 1);
-    check_memory("log loss", log_loss, 2);
-    check_memory("heatmap probability", heatmap_probability, 2);
-    check_memory("heatmap count", heatmap_count, 0);
-    check_memory("top k", top_k, 0);
+    check_memory("neighbours", neighbours, 1);
+    check_memory("top k", top_k, 1);
     check_memory("idx", parse_idx, 0);
     am_net_free(net);
     AM_CHECK_INT(stats().live_blocks, before.live_blocks);
@@ -444,5 +438,125 @@ AM_TEST(sizes_that_overflow_are_refused)
     AM_CHECK_OK(am_trainer_create(&made, wide, &endless, 65, 3, &err));
     am_trainer_free(made);
     am_net_free(wide);
+    for (int64_t i = 1; i < COUNT(sizes); i++) {
+        const am_rows rows = am_dense_rows(NULL, sizes[i], sizes[i], 0, 1);
+        const am_pass pass = {.predicted = NULL};
+        am_error err = {AM_OK, ""};
+        AM_CHECK_INT(am_rank_pass(&rows, &pass, 3, NULL, &err), AM_ERR_MEMORY);
+        AM_CHECK_INT(am_check_rows(&rows, 1, 3, NULL, &err), AM_ERR_MEMORY);
+        AM_CHECK_INT(am_neighbours(&rows, 1, NULL, NULL, 3, NULL, &err), AM_ERR_MEMORY);
+    }
     AM_CHECK_INT(stats().live_blocks, before.live_blocks);
+}
+
+/* --- every long loop looks at the control ----------------------------------------------------- */
+
+AM_TEST(evaluation_polls_after_the_forward_pass_too)
+{
+    am_fixture *f = am_make_fixture();
+    am_net *net = am_make_net(1);
+    enum { N = 3000 };
+    int64_t *index = malloc(N * sizeof *index);
+    float *logits = am_floats(N * CLASSES);
+    for (int i = 0; i < N; i++) {
+        index[i] = i % IMAGES;
+    }
+    am_examples all = am_some_examples(f, 0, IMAGES);
+    all.index = index;
+    all.n = N;
+    countdown c, later;
+    start_countdown(&c, 0);
+    double loss, accuracy;
+    AM_CHECK_OK(
+        am_net_forward(net, &f->images, index, N, net->n_layers, 1, &c.control, logits, &err));
+    for (int i = 1; i <= 3; i++) { /* N / 1024, rounded up */
+        start_countdown(&later, c.polls + i);
+        am_error err = {AM_OK, ""};
+        AM_CHECK_INT(
+            am_evaluate(net, &all, AM_LOSS_SOFTMAX, 1, &later.control, &loss, &accuracy, &err),
+            AM_ERR_CANCELLED);
+    }
+    free(index);
+    free(logits);
+    am_net_free(net);
+}
+
+AM_TEST(batches_of_one_layer_can_be_stopped)
+{
+    float *x = am_floats(4000), *w = am_floats(4000), *y = am_floats(4000), *b = am_floats(100);
+    float *dw = am_floats(4000);
+    am_conv2d s;
+    AM_CHECK_OK(am_conv2d_init(&s, 6, 6, 2, 3, 3, 1, &err));
+    am_alloc_stats before, after;
+    am_get_alloc_stats(&before);
+    for (int i = 0; i < 4 * 6; i++) {
+        countdown c;
+        start_countdown(&c, 1 + i / 4 % 2);
+        am_control *control = &c.control;
+        const int threads = 1 + i / 8;
+        am_error err = {AM_OK, ""};
+        am_status status = AM_OK;
+        switch (i % 4) {
+            case 0:
+                status = am_conv2d_forward_batch(y, x, w, b, 32, &s, threads, control, &err);
+                break;
+            case 1:
+                status =
+                    am_conv2d_backward_batch(y, dw, b, x, y, w, 32, &s, threads, control, &err);
+                break;
+            case 2:
+                status = am_dense_forward_batch(y, x, w, b, 150, 20, 10, threads, control, &err);
+                break;
+            default:
+                status = am_dense_backward_batch(y, dw, b, x, w, dw, 150, 20, 10, threads, control,
+                                                 &err);
+                break;
+        }
+        /* With several threads the caller may find no work left for its second look. */
+        AM_CHECK(status == AM_ERR_CANCELLED || (threads > 1 && c.polls < c.stop_at));
+    }
+    am_get_alloc_stats(&after);
+    AM_CHECK_INT(after.live_blocks, before.live_blocks);
+    free(x);
+    free(w);
+    free(y);
+    free(b);
+    free(dw);
+}
+
+AM_TEST(numbers_that_stand_for_nothing)
+{
+    am_net *net = am_make_net(1);
+    am_trainer *trainer;
+    for (int i = 0; i < 6; i++) {
+        am_train_config bad = am_adam;
+        const int value = i % 2 ? -1 : 3;
+        switch (i / 2) {
+            case 0:
+                bad.loss = (am_loss)value;
+                break;
+            case 1:
+                bad.optimizer = (am_optimizer)value;
+                break;
+            default:
+                bad.schedule = (am_schedule)value;
+                break;
+        }
+        am_error err = {AM_OK, ""};
+        AM_CHECK_INT(am_trainer_create(&trainer, net, &bad, 10, 1, &err), AM_ERR_VALUE);
+        AM_CHECK(trainer == NULL && strstr(err.message, "unknown loss") != NULL);
+    }
+    am_net_free(net);
+    static const int64_t huge[][4] = {
+        {INT64_C(1) << 60, 3, 1, 1},
+        {INT64_C(1) << 30, INT64_C(1) << 30, 1, INT64_C(1) << 20},
+        {3, 3, INT64_C(1) << 30, INT64_C(1) << 30},
+        {INT64_MAX - 8000, 3, 1, 1},
+    };
+    for (int64_t i = 0; i < COUNT(huge); i++) {
+        am_conv2d s;
+        am_error err = {AM_OK, ""};
+        AM_CHECK_INT(am_conv2d_init(&s, huge[i][0], huge[i][1], huge[i][2], huge[i][3], 3, 1, &err),
+                     AM_ERR_SHAPE);
+    }
 }

@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BUILT := $(VENV)/.built
 CORE := $(shell find csrc -name '*.[ch]')
-C_FILES := $(CORE) $(wildcard tests/c/*.[ch])
+C_FILES := $(CORE) $(wildcard tests/c/*.[ch] bench/*.[ch])
 CTEST := $(MAKE) --no-print-directory -C tests/c -j$(JOBS)
 
 # The real MNIST and the article's model, where they lie beside the checkout.
@@ -31,7 +31,7 @@ $(shell rm -f $(BUILT))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build demo test check bench lint format types ctest ctest-asan ctest-tsan symbols \
+.PHONY: help venv build demo test check bench bench-quick lint format types ctest ctest-asan ctest-tsan symbols \
     python-checks packages wheel sdist clean
 
 help: ## this list
@@ -67,7 +67,7 @@ demo: build ## train, rank, draw: the command with its defaults (ARGS=... adds o
 test: build ## the whole test suite (ARGS=... goes to pytest)
 	$(BIN)/python -m pytest $(ARGS)
 
-check: build ## everything: lint, types, C tests under sanitizers, warnings as errors, packages
+check: build ## everything: lint, types, C tests under sanitizers, warnings as errors, packages, benchmarks
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory types
 	@$(MAKE) --no-print-directory symbols
@@ -76,10 +76,14 @@ check: build ## everything: lint, types, C tests under sanitizers, warnings as e
 	@$(MAKE) --no-print-directory ctest-tsan
 	@$(MAKE) --no-print-directory python-checks
 	@$(MAKE) --no-print-directory packages
+	@$(MAKE) --no-print-directory bench-quick
 	@echo "make check: all of it passed"
 
 bench: build ## side by side against peers (ARGS=... goes to bench/run.py)
 	$(BIN)/python bench/run.py $(ARGS)
+
+bench-quick: build ## a small piece of every benchmark, so that none of them rots
+	$(BIN)/python bench/run.py --quick $(ARGS)
 
 lint: venv ## ruff and clang-format
 	$(BIN)/ruff check .

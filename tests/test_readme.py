@@ -1,5 +1,6 @@
 """The README is true: its commands exist and work, its Python prints what it says."""
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -59,3 +60,49 @@ def test_the_shell_commands(tmp_path):
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))
 def test_links_lead_somewhere(link):
     assert link.startswith("https://") or (ROOT / link).exists()
+
+
+@pytest.fixture(scope="module")
+def table():
+    spec = importlib.util.spec_from_file_location("table", ROOT / "bench" / "table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+RESULTS = {
+    "machine": {
+        "cpu": "A CPU",
+        "threads": 2,
+        "instruction set": "avx2",
+        "busy before": 0.0,
+        "torch": "1.2",
+    },
+    "results": [
+        {
+            "case": "training, batch 1",
+            "unit": "images/s",
+            "values": {"ambigmnist": 12345.6, "PyTorch": 1000.4, "ONNX Runtime": 24691.2},
+            "ratio": {"PyTorch": 12.34, "ONNX Runtime": 0.5},
+        },
+        {"case": "memory", "unit": "MiB", "values": {"ambigmnist": 98.76}, "ratio": {}},
+        {"kernel": "not for the table"},
+    ],
+}
+
+
+def test_the_table_of_performance_is_what_bench_makes(table):
+    inside = table.section(README)
+    assert table.has_shape(inside)
+    rendered = table.render([RESULTS], quick=False)
+    assert table.has_shape(rendered)
+    assert rendered == (
+        "\n| | ambigmnist | best peer | ambigmnist is |\n|:--|--:|--:|--:|\n"
+        "| training, batch 1 | 12,300 images/s | 24,700 images/s ONNX Runtime | 0.5x |\n"
+        "| memory | 98.8 MiB |  |  |\n\nA CPU, 2 threads, avx2; PyTorch 1.2.\n"
+    )
+    again = table.replaced(README, rendered)
+    assert table.section(again) == rendered
+    assert table.replaced(again, inside) == README
+    for damaged in (inside.replace("best peer", "peer"), inside.replace("x |", "times |", 1)):
+        assert not table.has_shape(damaged)

@@ -42,7 +42,12 @@ static void
 dense_data(void *arg)
 {
     const dense *t = arg;
-    am_dense_backward_data(t->dx, t->y, t->packed_back, IMAGES, FLAT, HIDDEN, 0);
+    if (t->sparse) {
+        am_dense_backward_data_sampled(t->dx, t->y, t->x, t->panels, IMAGES, FLAT, HIDDEN);
+    }
+    else {
+        am_dense_backward_data(t->dx, t->y, t->packed_back, IMAGES, FLAT, HIDDEN, 0);
+    }
 }
 
 /* By blocks of ROWS rows, each where the one before was, as a step does it. */
@@ -94,6 +99,9 @@ dense_data_error(void *arg)
 {
     const dense *t = arg;
     double *want = product(t->y, HIDDEN, 1, t->w, 1, HIDDEN, IMAGES, HIDDEN, FLAT);
+    for (int64_t i = 0; i < IMAGES * FLAT && t->sparse; i++) {
+        want[i] *= t->x[i] != 0.0f;
+    }
     dense_data(arg);
     return gap(t->dx, want, IMAGES * FLAT);
 }
@@ -106,7 +114,8 @@ dense_weights_error(void *arg)
     float *got = block(ROWS * HIDDEN);
     dense_weights_block(t, 0);
     for (int64_t i = 0; i < ROWS * HIDDEN; i++) {
-        got[i] = t->dw[am_dense_place(ROWS, i / HIDDEN, i % HIDDEN)];
+        const int64_t column = i % HIDDEN;
+        got[i] = t->dw[(column / AM_PANEL * ROWS + i / HIDDEN) * AM_PANEL + column % AM_PANEL];
     }
     return gap(got, want, ROWS * HIDDEN);
 }

@@ -136,6 +136,7 @@ static const kernel kernels[] = {
     {"conv2 + ReLU + pool", prepare_fused, fused_forward, fused_forward_error, &block2, 1, WINOGRAD2, CONV2, 0},
     {"conv2 data + weights, sparse", prepare_fused, fused_backward, fused_backward_error, &block2, AM_GROUP, 2 * ALIVE * FLAT * 9 * 32 * 2, 2 * CONV2, 0},
     {"fc1 forward, sparse", prepare_dense, dense_forward, dense_forward_error, &fc1_sparse, IMAGES, ALIVE * FC1, FC1, 0},
+    {"fc1 data, sampled", prepare_dense, dense_data, dense_data_error, &fc1_sparse, IMAGES, ALIVE * FC1, FC1, 0},
     {"fc1 weights, sparse", prepare_dense, dense_weights, dense_weights_error, &fc1_sparse, BATCH, ALIVE * FC1, FC1, 0},
     {"fc1 forward, dense", prepare_dense, dense_forward, dense_forward_error, &fc1, IMAGES, FC1, FC1, 0},
     {"fc1 data, dense", prepare_dense, dense_data, dense_data_error, &fc1, IMAGES, FC1, FC1, 0},

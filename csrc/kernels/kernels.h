@@ -36,6 +36,21 @@ typedef struct am_gemm {
     int sparse;
 } am_gemm;
 
+/* The gradient of a product's left side, sampled:
+ *
+ *     dx[r][k] = x[r][k] != 0 ? sum_j dy[r][j] * w[k][j] : 0,  k < cols, j < steps
+ *
+ * w comes in panels of AM_PANEL columns; steps is a multiple of AM_PANEL. Columns j, j + AM_PANEL,
+ * ... have a sum each; these are added at the end, always in the same order. */
+typedef struct am_sampled {
+    int64_t rows, cols, steps;
+    const float *dy; /* (rows, steps) */
+    const float *w;
+    int64_t w_panel;
+    const float *x; /* (rows, cols) */
+    float *dx;      /* (rows, cols) */
+} am_sampled;
+
 typedef struct am_pool_shape {
     int64_t h, w, c; /* of the input; the output is h/2, w/2, c, rounded down */
 } am_pool_shape;
@@ -43,6 +58,7 @@ typedef struct am_pool_shape {
 typedef struct am_kernels {
     const char *isa;
     void (*gemm)(const am_gemm *g);
+    void (*sampled)(const am_sampled *s);
     void (*relu)(float *y, const float *x, int64_t n); /* y = max(x, 0) */
     void (*relu_gradient)(float *dx, const float *dy, const float *y, int64_t n);
     void (*maxpool)(float *y, uint8_t *argmax, const float *x, const am_pool_shape *shape);

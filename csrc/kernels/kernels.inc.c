@@ -14,6 +14,7 @@
 #include "optimizer.inc.c"
 #include "pool.inc.c"
 #include "gemm.inc.c"
+#include "sampled.inc.c"
 #include "conv_narrow.inc.c"
 #include "winograd.inc.c"
 #include "conv_sparse.inc.c"
@@ -21,6 +22,7 @@
 const am_kernels AM_TABLE = {
     .isa = AM_ISA,
     .gemm = gemm,
+    .sampled = sampled,
     .relu = relu,
     .relu_gradient = relu_gradient,
     .maxpool = maxpool,

@@ -98,10 +98,11 @@ am_conv2d_pack_back(float *packed, const float *w, const am_conv2d *s)
 {
     const int64_t taps = s->size * s->size;
     for (int64_t i0 = 0; i0 < s->c; i0 += AM_PANEL) {
+        float *p = packed + i0 * am_panel_rows(taps * s->f);
         for (int64_t tap = taps - 1; tap >= 0; tap--) {
             for (int64_t o = 0; o < s->f; o++) {
                 for (int64_t j = 0; j < AM_PANEL; j++) {
-                    *packed++ = i0 + j < s->c ? w[(tap * s->c + i0 + j) * s->f + o] : 0.0f;
+                    *p++ = i0 + j < s->c ? w[(tap * s->c + i0 + j) * s->f + o] : 0.0f;
                 }
             }
         }
@@ -158,7 +159,7 @@ correlate(const correlation *t)
             .segment = t->line,
             .step = 1,
             .b = t->packed + first * run * AM_PANEL,
-            .b_panel = t->size * run * AM_PANEL,
+            .b_panel = am_panel_rows(t->size * run) * AM_PANEL,
             .c = t->y + oy * t->out_w * t->f,
             .c_row = t->f,
             .c_panel = AM_PANEL,
@@ -243,7 +244,7 @@ am_conv2d_backward_weights(float *dw, float *db, const float *dy, const float *x
             .segment = line,
             .step = s->c,
             .b = packed + first * s->out_w * AM_PANEL,
-            .b_panel = pixels * AM_PANEL,
+            .b_panel = am_panel_rows(pixels) * AM_PANEL,
             .c = dw + kh * run * s->f,
             .c_row = s->f,
             .c_panel = AM_PANEL,

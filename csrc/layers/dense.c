@@ -13,6 +13,12 @@ am_dense_size(int64_t d, int64_t f)
     return am_packed_size(d, f);
 }
 
+int64_t
+am_dense_place(int64_t d, int64_t i, int64_t j)
+{
+    return (j / AM_PANEL * am_panel_rows(d) + i) * AM_PANEL + j % AM_PANEL;
+}
+
 void
 am_dense_pack(float *panels, const float *w, int64_t d, int64_t f)
 {
@@ -44,7 +50,7 @@ am_dense_forward(float *y, const float *x, const float *w, const float *b, int64
             .row = d,
             .step = 1,
             .b = w + i * AM_PANEL,
-            .b_panel = d * AM_PANEL,
+            .b_panel = am_panel_rows(d) * AM_PANEL,
             .c = y,
             .c_row = f,
             .c_panel = AM_PANEL,
@@ -60,7 +66,7 @@ void
 am_dense_pack_back(float *packed, const float *w, int64_t d, int64_t f, int64_t first, int64_t last)
 {
     for (int64_t i0 = first; i0 < last; i0 += AM_PANEL) {
-        float *panel = packed + i0 * f;
+        float *panel = packed + i0 * am_panel_rows(f);
         const int64_t lanes = am_min_i64(AM_PANEL, last - i0);
         int64_t o = 0;
         for (; o + AM_PANEL <= f && lanes == AM_PANEL; o += AM_PANEL) {
@@ -90,13 +96,31 @@ am_dense_backward_data(float *dx, const float *dy, const float *packed_back, int
         .row = f,
         .step = 1,
         .b = packed_back,
-        .b_panel = f * AM_PANEL,
+        .b_panel = am_panel_rows(f) * AM_PANEL,
         .c = dx,
         .c_row = d,
         .c_panel = AM_PANEL,
         .sparse = sparse,
     };
     am_get_kernels()->gemm(&g);
+}
+
+void
+am_dense_backward_data_sampled(float *dx, const float *dy, const float *x, const float *w,
+                               int64_t n, int64_t d, int64_t f)
+{
+    /* forward: y = x w + b, so dx = dy w', here where x is not 0 */
+    const am_sampled s = {
+        .rows = n,
+        .cols = d,
+        .steps = f,
+        .dy = dy,
+        .w = w,
+        .w_panel = am_panel_rows(d) * AM_PANEL,
+        .x = x,
+        .dx = dx,
+    };
+    am_get_kernels()->sampled(&s);
 }
 
 void
@@ -114,7 +138,7 @@ am_dense_backward_weights(float *dw, int64_t dw_row, int64_t dw_panel, const flo
         .row = 1,
         .step = d,
         .b = dy_packed,
-        .b_panel = n * AM_PANEL,
+        .b_panel = am_panel_rows(n) * AM_PANEL,
         .c = dw,
         .c_row = dw_row,
         .c_panel = dw_panel,
@@ -136,7 +160,7 @@ am_dense_backward_bias(float *db, const float *dy_packed, int64_t n, int64_t f)
         .row = 1,
         .step = 0, /* the same 1 for every row of dy */
         .b = dy_packed,
-        .b_panel = n * AM_PANEL,
+        .b_panel = am_panel_rows(n) * AM_PANEL,
         .c = db,
         .c_row = f,
         .c_panel = AM_PANEL,

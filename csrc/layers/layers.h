@@ -64,13 +64,8 @@ void am_conv_pool_unpack_gradient(float *dw, const float *packed, const am_conv_
 
 /* --- dense.c: weights in panels of d rows ----------------------------------------------------- */
 
-int64_t am_dense_size(int64_t d, int64_t f); /* floats of the panels */
-/* The place of w[i][j] among them. */
-static inline int64_t
-am_dense_place(int64_t d, int64_t i, int64_t j)
-{
-    return (j / AM_PANEL * d + i) * AM_PANEL + j % AM_PANEL;
-}
+int64_t am_dense_size(int64_t d, int64_t f);             /* floats of the panels */
+int64_t am_dense_place(int64_t d, int64_t i, int64_t j); /* of w[i][j] among them */
 void am_dense_pack(float *panels, const float *w, int64_t d, int64_t f);
 void am_dense_unpack(float *w, const float *panels, int64_t d, int64_t f);
 
@@ -83,6 +78,10 @@ void am_dense_pack_back(float *packed, const float *w, int64_t d, int64_t f, int
 /* dx (n, d) = dy (n, f) w'. sparse: dy holds many zeros. */
 void am_dense_backward_data(float *dx, const float *dy, const float *packed_back, int64_t n,
                             int64_t d, int64_t f, int sparse);
+/* dx (n, d) = dy (n, f) w' where x (n, d) is not 0, otherwise 0: the gradient of what a ReLU or
+ * dropout made. w in panels; f a multiple of AM_PANEL. */
+void am_dense_backward_data_sampled(float *dx, const float *dy, const float *x, const float *w,
+                                    int64_t n, int64_t d, int64_t f);
 /* Rows first..last of dw (d, f) = x' dy, overwritten; rows lie dw_row floats apart, panels of
  * AM_PANEL columns dw_panel. dy packed as panels of n rows. */
 void am_dense_backward_weights(float *dw, int64_t dw_row, int64_t dw_panel, const float *dy_packed,

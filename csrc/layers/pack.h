@@ -11,10 +11,18 @@ am_panels(int64_t cols)
     return am_ceil_div(cols, AM_PANEL);
 }
 
+/* Rows that a panel has room for: an odd number, so that the same rows of neighbouring panels do
+ * not compete for the same places of a cache. */
+static inline int64_t
+am_panel_rows(int64_t rows)
+{
+    return rows | 1;
+}
+
 static inline int64_t
 am_packed_size(int64_t rows, int64_t cols)
 {
-    return rows * am_panels(cols) * AM_PANEL;
+    return am_panel_rows(rows) * am_panels(cols) * AM_PANEL;
 }
 
 /* Rows first..last of B, given as b[row * ld + col] for row 0 = first, into the panels of a matrix

@@ -151,6 +151,8 @@ mark_rectified(am_net *net)
     for (int i = 0; i < net->n_layers; i++) {
         const am_layer_kind kind = net->layers[i].spec.kind;
         net->layers[i].rectified = rectified;
+        net->layers[i].sampled =
+            kind == AM_DENSE && rectified && net->layers[i].out_size % AM_PANEL == 0;
         rectified = kind == AM_RELU || (rectified && kind != AM_CONV2D && kind != AM_DENSE);
     }
 }
@@ -198,8 +200,10 @@ lay_out(am_net *net)
         }
         else if (layer->spec.kind == AM_DENSE) {
             layer->w = place(&net->n_stored, am_dense_size(layer->in_size, layer->out_size));
-            layer->packed_back =
+            layer->packed_back = net->n_packed_back;
+            if (!layer->sampled) {
                 place(&net->n_packed_back, am_packed_size(layer->out_size, layer->in_size));
+            }
         }
         else {
             layer->w = net->n_stored;
@@ -241,8 +245,8 @@ am_net_create(am_net **out, const am_layer_spec *specs, int n_specs, int64_t h, 
     if (status == AM_OK) {
         if (fuse) {
             fuse_blocks(net);
+            mark_rectified(net);
         }
-        mark_rectified(net);
         lay_out(net);
         plan(net);
         status = am_arena_reserve(&net->arena, err);

@@ -46,6 +46,7 @@ typedef struct am_layer {
     int block; /* a conv layer that computes the ReLU and the max-pool after it as well */
     am_conv_pool fused;
     int rectified; /* a zero of the input passes no gradient on: a ReLU made it, or dropout */
+    int sampled;   /* a dense layer whose backward_data leaves those zeros out */
 } am_layer;
 
 #define AM_BLOCK_LAYERS 3

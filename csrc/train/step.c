@@ -114,8 +114,8 @@ am_step_plan(am_arena *arena, am_step *step)
         if (is_kind(net, l, AM_DENSE)) {
             const am_layer *layer = &net->layers[l];
             step->batch_x[layer->value_in] = carve_floats(arena, step->batch, layer->in_size);
-            step->batch_dy[l] =
-                carve_floats(arena, step->batch, am_packed_size(1, layer->out_size));
+            step->batch_dy[l] = carve_floats(arena, am_panel_rows(step->batch),
+                                             am_panels(layer->out_size) * AM_PANEL);
         }
     }
     step->losses = am_carve(arena, step->batch, sizeof(double));
@@ -137,8 +137,8 @@ pack_back(am_step *step, const am_layer *layer, int64_t first, int64_t last)
     const am_net *net = step->net;
     float *packed = step->packed_back + layer->packed_back;
     const float *w = net->params + layer->w;
-    if (layer == &net->layers[net->first_trainable]) {
-        return; /* nobody asks for the gradient of its input */
+    if (layer == &net->layers[net->first_trainable] || layer->sampled) {
+        return; /* nobody asks for the gradient of its input, or it is made of the weights as are */
     }
     if (layer->block) {
         am_conv_pool_pack_back(packed, w, &layer->fused);
@@ -218,7 +218,12 @@ backward_rows(const step_job *job, am_slot *slot, int64_t start, int64_t rows)
         if (layer->spec.kind == AM_DENSE) {
             am_pack_rows(step->batch_dy[l], dy, job->n, layer->out_size, layer->out_size, start,
                          start + rows);
-            if (l > net->first_trainable) {
+            if (layer->sampled && l > net->first_trainable) {
+                am_dense_backward_data_sampled(
+                    slot->grad[layer->value_in], dy, slot->ws.value[layer->value_in],
+                    net->params + layer->w, rows, layer->in_size, layer->out_size);
+            }
+            else if (l > net->first_trainable) {
                 am_dense_backward_data(slot->grad[layer->value_in], dy,
                                        step->packed_back + layer->packed_back, rows, layer->in_size,
                                        layer->out_size, l + 1 < net->n_layers);

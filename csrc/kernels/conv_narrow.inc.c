@@ -22,7 +22,7 @@ pool_store(float *y, uint8_t *argmax, const vec corner[4], vec bias)
     }
     best += bias;
     vec_store(y, vec_select(best < 0.0f, (vec){0}, best));
-    *(vecb_any *)argmax = __builtin_convertvector(where, vecb);
+    vec_store_bytes(argmax, where);
 }
 
 /* Whether a window's 4 x 4 pixels are all 0. Only looked for where there is one channel. */
@@ -168,8 +168,7 @@ narrow_gradient(float *dw, float *db, const float *x, const float *quads, const 
             for (int v = 0; v < vecs; v++) {
                 const veci alive = vec_load(y + v * AM_LANES) > 0.0f;
                 const vec g = (vec)(alive & (veci)vec_load(dy + v * AM_LANES));
-                const veci winner = __builtin_convertvector(
-                    (vecb)(*(const vecb_any *)(argmax + v * AM_LANES)), veci);
+                const veci winner = vec_load_bytes(argmax + v * AM_LANES);
                 bias[v] += g;
                 if (blank) {
                     continue;

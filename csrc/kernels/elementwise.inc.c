@@ -21,7 +21,7 @@ mask(float *y, const float *x, const uint8_t *keep, float scale, int64_t n)
 {
     int64_t i = 0;
     for (; i + AM_LANES <= n; i += AM_LANES) {
-        const veci kept = __builtin_convertvector((vecb)(*(const vecb_any *)(keep + i)), veci) != 0;
+        const veci kept = vec_load_bytes(keep + i) != 0;
         vec_store(y + i, (vec)(kept & (veci)(scale * vec_load(x + i))));
     }
     for (; i < n; i++) {

@@ -186,9 +186,9 @@ gemm_dense(const am_gemm *g)
  * first-level cache. Rows per block bound the lists. */
 #define SPARSE_STEPS 64
 #define SPARSE_ROWS 64
-/* Up to which share of non-zeros it pays, measured: two loads per multiply-add make the difference.
+/* Up to which share of non-zeros it pays, measured: their rows of B are loaded for each row of A.
  */
-#define SPARSE_SHARE (AM_LANES == AM_PANEL ? 0.35 : 0.5)
+#define SPARSE_SHARE 0.5
 #define SPARSE_VECS 8 /* sums per row: 128 outputs with AVX-512, 64 with AVX2 */
 
 /* The elements of a block of A that are not 0, row by row, steps rising: the places of their rows

@@ -20,7 +20,7 @@ maxpool(float *y, uint8_t *argmax, const float *x, const am_pool_shape *s)
                     where = (above & i) | (~above & where);
                 }
                 vec_store(y + c, best);
-                *(vecb_any *)(argmax + c) = __builtin_convertvector(where, vecb);
+                vec_store_bytes(argmax + c, where);
             }
             for (; c < s->c; c++) {
                 y[c] = corner[0][c];
@@ -54,8 +54,7 @@ maxpool_gradient(float *dx, const float *dy, const uint8_t *argmax, const am_poo
             int64_t c = 0;
             for (; c + AM_LANES <= s->c; c += AM_LANES) {
                 const vec v = vec_load(dy + c);
-                const veci where =
-                    __builtin_convertvector((vecb)(*(const vecb_any *)(argmax + c)), veci);
+                const veci where = vec_load_bytes(argmax + c);
                 for (int i = 0; i < 4; i++) {
                     vec_store(corner[i] + c, (vec)((where == i) & (veci)v));
                 }

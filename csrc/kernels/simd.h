@@ -56,6 +56,35 @@ vec_splat(float x)
     return x - (vec){0}; /* folds to a broadcast; {0} + x would not, because of -0 */
 }
 
+/* One byte per lane. The compiler's own conversions take the bytes one at a time. */
+AM_INLINE veci
+vec_load_bytes(const uint8_t *p)
+{
+#if AM_LANES == 16
+    return (veci)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
+#elif AM_LANES == 8
+    return (veci)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p));
+#else
+    return __builtin_convertvector((vecb)(*(const vecb_any *)p), veci);
+#endif
+}
+
+/* v is 0..255 */
+AM_INLINE void
+vec_store_bytes(uint8_t *p, veci v)
+{
+#if AM_LANES == 16
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8((__m512i)v));
+#elif AM_LANES == 8
+    const __m256i w = (__m256i)v;
+    const __m128i pairs =
+        _mm_packs_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+    _mm_storel_epi64((__m128i *)p, _mm_packus_epi16(pairs, pairs));
+#else
+    *(vecb_any *)p = __builtin_convertvector(v, vecb);
+#endif
+}
+
 /* One bit per lane: is it different from 0? NaN is. */
 AM_INLINE uint32_t
 vec_nonzero(vec v)

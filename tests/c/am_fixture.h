@@ -67,15 +67,27 @@ static inline am_net *
 am_make_net(uint64_t seed)
 {
     am_net *net = NULL;
-    AM_CHECK_OK(am_net_create(&net, am_all_layers, (int)COUNT(am_all_layers), SIDE, SIDE, 1, &err));
+    AM_CHECK_OK(am_net_create(&net, am_all_layers, (int)COUNT(am_all_layers), SIDE, SIDE, 1, 1, &err));
     am_net_init(net, seed);
     return net;
 }
 
-static inline int
-am_same_params(const am_net *a, const float *params)
+/* The parameters in the order that callers know, to be freed. */
+static inline float *
+am_copy_params(const am_net *net)
 {
-    return memcmp(a->params, params, (size_t)a->n_params * sizeof(float)) == 0;
+    float *params = am_nan_floats(net->n_params);
+    am_net_get_params(net, params);
+    return params;
+}
+
+static inline int
+am_same_params(const am_net *net, const float *params)
+{
+    float *own = am_copy_params(net);
+    const int same = memcmp(own, params, (size_t)net->n_params * sizeof(float)) == 0;
+    free(own);
+    return same;
 }
 
 /* The optimizer steps by themselves: what an epoch must amount to. */

@@ -9,43 +9,6 @@
 
 static const int thread_counts[] = {1, 2, 3, 7};
 
-/* Exact sums, and the sums of the absolute values of their terms: the scale of rounding errors. */
-typedef struct sums {
-    double *exact, *size;
-    int64_t n;
-} sums;
-
-static sums
-make_sums(int64_t n)
-{
-    sums s = {calloc((size_t)n, sizeof(double)), calloc((size_t)n, sizeof(double)), n};
-    return s;
-}
-
-static void
-add_term(sums *s, int64_t i, double term)
-{
-    s->exact[i] += term;
-    s->size[i] += fabs(term);
-}
-
-static int
-count_wrong(const float *got, const sums *s, int64_t terms)
-{
-    int wrong = 0;
-    for (int64_t i = 0; i < s->n; i++) {
-        wrong += !am_sum_is_right(got[i], s->exact[i], s->size[i], terms);
-    }
-    return wrong;
-}
-
-static void
-free_sums(sums *s)
-{
-    free(s->exact);
-    free(s->size);
-}
-
 /* --- conv ------------------------------------------------------------------------------------ */
 
 typedef struct conv_case {
@@ -65,7 +28,7 @@ typedef struct conv_data {
     am_conv2d s;
     int64_t n, w_size, x_size, y_size; /* the last two of one image */
     float *x, *w, *b, *dy;
-    sums y, dx, dw, db; /* of all n images; dx and y image by image */
+    am_sums y, dx, dw, db; /* of all n images; dx and y image by image */
 } conv_data;
 
 static conv_data
@@ -81,15 +44,15 @@ make_conv(const conv_case *c, int64_t n, uint32_t seed)
     d.w = am_random_floats(d.w_size, seed + 1);
     d.b = am_random_floats(s->f, seed + 2);
     d.dy = am_random_floats(n * d.y_size, seed + 3);
-    d.y = make_sums(n * d.y_size);
-    d.dx = make_sums(n * d.x_size);
-    d.dw = make_sums(d.w_size);
-    d.db = make_sums(s->f);
+    d.y = am_make_sums(n * d.y_size);
+    d.dx = am_make_sums(n * d.x_size);
+    d.dw = am_make_sums(d.w_size);
+    d.db = am_make_sums(s->f);
     for (int64_t p = 0; p < n * d.y_size; p++) {
         const int64_t o = p % s->f, ox = p / s->f % s->out_w, oy = p / s->f / s->out_w % s->out_h;
         const int64_t image = p / d.y_size;
-        add_term(&d.y, p, d.b[o]);
-        add_term(&d.db, o, d.dy[p]);
+        am_add_term(&d.y, p, d.b[o]);
+        am_add_term(&d.db, o, d.dy[p]);
         for (int64_t t = 0; t < d.w_size / s->f; t++) {
             const int64_t i = t % s->c, kw = t / s->c % s->size, kh = t / s->c / s->size;
             const int64_t iy = oy + kh - s->pad, ix = ox + kw - s->pad;
@@ -97,9 +60,9 @@ make_conv(const conv_case *c, int64_t n, uint32_t seed)
                 continue;
             }
             const int64_t at = image * d.x_size + (iy * s->w + ix) * s->c + i, tap = t * s->f + o;
-            add_term(&d.y, p, (double)d.x[at] * d.w[tap]);
-            add_term(&d.dx, at, (double)d.dy[p] * d.w[tap]);
-            add_term(&d.dw, tap, (double)d.dy[p] * d.x[at]);
+            am_add_term(&d.y, p, (double)d.x[at] * d.w[tap]);
+            am_add_term(&d.dx, at, (double)d.dy[p] * d.w[tap]);
+            am_add_term(&d.dw, tap, (double)d.dy[p] * d.x[at]);
         }
     }
     return d;
@@ -112,10 +75,10 @@ free_conv(conv_data *d)
     free(d->w);
     free(d->b);
     free(d->dy);
-    free_sums(&d->y);
-    free_sums(&d->dx);
-    free_sums(&d->dw);
-    free_sums(&d->db);
+    am_free_sums(&d->y);
+    am_free_sums(&d->dx);
+    am_free_sums(&d->dw);
+    am_free_sums(&d->db);
 }
 
 /* Terms of the longest sum of one image. */
@@ -178,14 +141,14 @@ AM_TEST(conv_of_one_image)
         am_conv2d_forward(y, d.x, packed, d.b, s, scratch);
         am_conv2d_backward_data(dx, d.dy, packed_back, s, scratch);
         for (int64_t j = 0; j < d.w_size; j++) { /* gradients of weights accumulate */
-            add_term(&d.dw, j, dw[j]);
+            am_add_term(&d.dw, j, dw[j]);
         }
         for (int64_t j = 0; j < s->f; j++) {
-            add_term(&d.db, j, db[j]);
+            am_add_term(&d.db, j, db[j]);
         }
         am_conv2d_backward_weights(dw, db, d.dy, d.x, s, scratch);
-        const int wrong[] = {count_wrong(y, &d.y, terms), count_wrong(dx, &d.dx, terms),
-                             count_wrong(dw, &d.dw, terms), count_wrong(db, &d.db, terms)};
+        const int wrong[] = {am_count_wrong(y, &d.y, terms), am_count_wrong(dx, &d.dx, terms),
+                             am_count_wrong(dw, &d.dw, terms), am_count_wrong(db, &d.db, terms)};
         if (wrong[0] + wrong[1] + wrong[2] + wrong[3] > 0) {
             AM_FAILED("conv case %d: wrong in y %d, dx %d, dw %d, db %d", (int)i, wrong[0],
                       wrong[1], wrong[2], wrong[3]);
@@ -211,10 +174,10 @@ check_conv_batch(const conv_case *c, int64_t n)
         AM_CHECK_OK(am_conv2d_forward_batch(y, d.x, d.w, d.b, n, s, thread_counts[t], NULL, &err));
         AM_CHECK_OK(am_conv2d_backward_batch(out, dw, db, d.dy, d.x, d.w, n, s, thread_counts[t],
                                              NULL, &err));
-        AM_CHECK_INT(count_wrong(y, &d.y, conv_terms(s)), 0);
-        AM_CHECK_INT(count_wrong(out, &d.dx, conv_terms(s)), 0);
-        AM_CHECK_INT(count_wrong(dw, &d.dw, n * s->out_h * s->out_w), 0);
-        AM_CHECK_INT(count_wrong(db, &d.db, n * s->out_h * s->out_w), 0);
+        AM_CHECK_INT(am_count_wrong(y, &d.y, conv_terms(s)), 0);
+        AM_CHECK_INT(am_count_wrong(out, &d.dx, conv_terms(s)), 0);
+        AM_CHECK_INT(am_count_wrong(dw, &d.dw, n * s->out_h * s->out_w), 0);
+        AM_CHECK_INT(am_count_wrong(db, &d.db, n * s->out_h * s->out_w), 0);
         free(y);
         if (first == NULL) {
             first = out;
@@ -244,16 +207,17 @@ static const int64_t dense_cases[][3] = {
     {1, 1, 1},   {1, 17, 10},  {2, 16, 16}, {5, 15, 3},   {6, 33, 17},
     {7, 47, 1},  {13, 49, 9},  {48, 5, 15}, {49, 96, 4},  {100, 97, 33},
     {3, 320, 7}, {4, 321, 20}, {9, 700, 2}, {1, 641, 48}, {0, 3, 4},
+    {35, 256, 32}, {17, 257, 128},
 };
 
 typedef struct dense_data {
     int64_t n, d, f;
     float *x, *w, *b, *dy;
-    sums y, dx, dw, db;
+    am_sums y, dx, dw, db;
 } dense_data;
 
 static dense_data
-make_dense(int64_t n, int64_t d, int64_t f)
+make_dense(int64_t n, int64_t d, int64_t f, int zeros)
 {
     dense_data t = {n,
                     d,
@@ -262,18 +226,24 @@ make_dense(int64_t n, int64_t d, int64_t f)
                     .w = am_random_floats(d * f, 2),
                     .b = am_random_floats(f, 3),
                     .dy = am_random_floats(n * f, 4),
-                    .y = make_sums(n * f),
-                    .dx = make_sums(n * d),
-                    .dw = make_sums(d * f),
-                    .db = make_sums(f)};
+                    .y = am_make_sums(n * f),
+                    .dx = am_make_sums(n * d),
+                    .dw = am_make_sums(d * f),
+                    .db = am_make_sums(f)};
+    for (int64_t i = 0; i < n * d && zeros; i++) {
+        t.x[i] = i * i % 11 < 7 ? 0.0f : t.x[i];
+    }
+    for (int64_t i = 0; i < n * f && zeros; i++) {
+        t.dy[i] = i * i % 7 < 4 ? 0.0f : t.dy[i];
+    }
     for (int64_t r = 0; r < n; r++) {
         for (int64_t o = 0; o < f; o++) {
-            add_term(&t.y, r * f + o, t.b[o]);
-            add_term(&t.db, o, t.dy[r * f + o]);
+            am_add_term(&t.y, r * f + o, t.b[o]);
+            am_add_term(&t.db, o, t.dy[r * f + o]);
             for (int64_t i = 0; i < d; i++) {
-                add_term(&t.y, r * f + o, (double)t.x[r * d + i] * t.w[i * f + o]);
-                add_term(&t.dx, r * d + i, (double)t.dy[r * f + o] * t.w[i * f + o]);
-                add_term(&t.dw, i * f + o, (double)t.dy[r * f + o] * t.x[r * d + i]);
+                am_add_term(&t.y, r * f + o, (double)t.x[r * d + i] * t.w[i * f + o]);
+                am_add_term(&t.dx, r * d + i, (double)t.dy[r * f + o] * t.w[i * f + o]);
+                am_add_term(&t.dw, i * f + o, (double)t.dy[r * f + o] * t.x[r * d + i]);
             }
         }
     }
@@ -287,49 +257,106 @@ free_dense(dense_data *t)
     free(t->w);
     free(t->b);
     free(t->dy);
-    free_sums(&t->y);
-    free_sums(&t->dx);
-    free_sums(&t->dw);
-    free_sums(&t->db);
+    am_free_sums(&t->y);
+    am_free_sums(&t->dx);
+    am_free_sums(&t->dw);
+    am_free_sums(&t->db);
+}
+
+/* dw in its panels, as the update of a training step makes it: into rows of AM_PANEL floats, two
+ * blocks one after the other. */
+static int
+count_wrong_in_panels(const dense_data *t, const float *packed_dy, int sparse)
+{
+    const int64_t d = t->d, panels = am_panels(t->f), middle = d / 3;
+    float *blocks = am_nan_floats(d * panels * AM_PANEL), *dw = am_floats(d * t->f);
+    for (int part = 0; part < 2; part++) {
+        const int64_t first = part == 0 ? 0 : middle, rows = (part == 0 ? middle : d) - first;
+        float *block = blocks + first * panels * AM_PANEL;
+        am_dense_backward_weights(block, AM_PANEL, rows * AM_PANEL, packed_dy, t->x, t->n, d,
+                                  panels * AM_PANEL, first, first + rows, sparse);
+        for (int64_t i = 0; i < rows; i++) {
+            for (int64_t j = 0; j < t->f; j++) {
+                dw[(first + i) * t->f + j] =
+                    block[(j / AM_PANEL * rows + i) * AM_PANEL + j % AM_PANEL];
+            }
+        }
+    }
+    const int wrong = am_count_wrong(dw, &t->dw, t->n);
+    free(blocks);
+    free(dw);
+    return wrong;
+}
+
+/* The gradient of the data where x is not 0, by the kernel that reads the weights as they are. */
+static int
+count_wrong_sampled(const dense_data *t, const float *panels)
+{
+    const int64_t size = t->n * t->d;
+    float *dx = am_nan_floats(size);
+    am_dense_backward_data_sampled(dx, t->dy, t->x, panels, t->n, t->d, t->f);
+    int wrong = 0;
+    for (int64_t i = 0; i < size; i++) {
+        wrong += t->x[i] != 0 ? !am_sum_is_right(dx[i], t->dx.exact[i], t->dx.size[i], t->f)
+                              : dx[i] != 0;
+    }
+    free(dx);
+    return wrong;
+}
+
+/* As they come, and with many zeros: every function with and without leaving them out. */
+static void
+check_dense(const int64_t sizes[3], int zeros, int sparse)
+{
+    dense_data t = make_dense(sizes[0], sizes[1], sizes[2], zeros);
+    const int64_t n = t.n, d = t.d, f = t.f, middle = d / 3;
+    float *panels = am_nan_floats(am_dense_size(d, f));
+    float *packed_back = am_nan_floats(am_packed_size(f, d));
+    float *packed_dy = am_nan_floats(am_packed_size(n, f));
+    float *y = am_nan_floats(n * f), *dx = am_nan_floats(n * d);
+    float *dw = am_nan_floats(d * f), *db = am_nan_floats(f);
+    am_dense_pack(panels, t.w, d, f);
+    am_dense_pack_back(packed_back, panels, d, f, 0, d);
+    am_pack_rows(packed_dy, t.dy, n, f, f, 0, n / 2); /* in two parts */
+    am_pack_rows(packed_dy, t.dy + n / 2 * f, n, f, f, n / 2, n);
+    am_dense_forward(y, t.x, panels, t.b, n, d, f, sparse);
+    am_dense_backward_data(dx, t.dy, packed_back, n, d, f, sparse);
+    am_dense_backward_weights(dw, f, AM_PANEL, packed_dy, t.x, n, d, f, 0, middle,
+                              sparse); /* also in two */
+    am_dense_backward_weights(dw + middle * f, f, AM_PANEL, packed_dy, t.x, n, d, f, middle, d,
+                              sparse);
+    am_dense_backward_bias(db, packed_dy, n, f);
+    const int wrong[] = {am_count_wrong(y, &t.y, d),
+                         am_count_wrong(dx, &t.dx, f),
+                         am_count_wrong(dw, &t.dw, n),
+                         am_count_wrong(db, &t.db, n),
+                         count_wrong_in_panels(&t, packed_dy, sparse),
+                         f % AM_PANEL == 0 ? count_wrong_sampled(&t, panels) : 0};
+    for (int64_t j = 0; j < COUNT(wrong); j++) {
+        if (wrong[j] > 0) {
+            AM_FAILED("dense %d x %d x %d, zeros %d, sparse %d: %d wrong in %s", (int)n, (int)d,
+                      (int)f, zeros, sparse, wrong[j],
+                      ((const char *[]){"y", "dx", "dw", "db", "dw in panels", "dx, sampled"})[j]);
+        }
+    }
+    float *buffers[] = {panels, packed_back, packed_dy, y, dx, dw, db};
+    for (int64_t j = 0; j < COUNT(buffers); j++) {
+        free(buffers[j]);
+    }
+    free_dense(&t);
 }
 
 AM_TEST(dense_of_some_rows)
 {
-    for (int64_t c = 0; c < COUNT(dense_cases); c++) {
-        dense_data t = make_dense(dense_cases[c][0], dense_cases[c][1], dense_cases[c][2]);
-        const int64_t n = t.n, d = t.d, f = t.f, middle = d / 3;
-        float *packed = am_nan_floats(am_packed_size(d, f));
-        float *packed_back = am_nan_floats(am_packed_size(f, d));
-        float *packed_dy = am_nan_floats(am_packed_size(n, f));
-        float *y = am_nan_floats(n * f), *dx = am_nan_floats(n * d);
-        float *dw = am_nan_floats(d * f), *db = am_nan_floats(f);
-        am_pack_rows(packed, t.w, d, f, f, 0, d);
-        am_pack_transposed(packed_back, t.w, f, f, 0, d);
-        am_pack_rows(packed_dy, t.dy, n, f, f, 0, n / 2); /* in two parts */
-        am_pack_rows(packed_dy, t.dy + n / 2 * f, n, f, f, n / 2, n);
-        am_dense_forward(y, t.x, packed, t.b, n, d, f);
-        am_dense_backward_data(dx, t.dy, packed_back, n, d, f);
-        am_dense_backward_weights(dw, packed_dy, t.x, n, d, f, 0, middle); /* also in two */
-        am_dense_backward_weights(dw + middle * f, packed_dy, t.x, n, d, f, middle, d);
-        am_dense_backward_bias(db, packed_dy, n, f);
-        const int wrong[] = {count_wrong(y, &t.y, d), count_wrong(dx, &t.dx, f),
-                             count_wrong(dw, &t.dw, n), count_wrong(db, &t.db, n)};
-        if (wrong[0] + wrong[1] + wrong[2] + wrong[3] > 0) {
-            AM_FAILED("dense %d x %d x %d: wrong in y %d, dx %d, dw %d, db %d", (int)n, (int)d,
-                      (int)f, wrong[0], wrong[1], wrong[2], wrong[3]);
-        }
-        float *buffers[] = {packed, packed_back, packed_dy, y, dx, dw, db};
-        for (int64_t j = 0; j < COUNT(buffers); j++) {
-            free(buffers[j]);
-        }
-        free_dense(&t);
+    for (int64_t c = 0; c < COUNT(dense_cases) * 4; c++) {
+        check_dense(dense_cases[c / 4], c % 2, c / 2 % 2);
     }
 }
 
 AM_TEST(dense_of_batches_for_any_number_of_threads)
 {
     for (int64_t c = 0; c < COUNT(dense_cases); c++) {
-        dense_data t = make_dense(dense_cases[c][0], dense_cases[c][1], dense_cases[c][2]);
+        dense_data t = make_dense(dense_cases[c][0], dense_cases[c][1], dense_cases[c][2], 0);
         const int64_t n = t.n, d = t.d, f = t.f;
         float *first = NULL;
         const int64_t size = n * f + n * d + d * f + f;
@@ -339,10 +366,10 @@ AM_TEST(dense_of_batches_for_any_number_of_threads)
                 am_dense_forward_batch(y, t.x, t.w, t.b, n, d, f, thread_counts[k], NULL, &err));
             AM_CHECK_OK(am_dense_backward_batch(dx, dw, db, t.dy, t.x, t.w, n, d, f,
                                                 thread_counts[k], NULL, &err));
-            AM_CHECK_INT(count_wrong(y, &t.y, d), 0);
-            AM_CHECK_INT(count_wrong(dx, &t.dx, f), 0);
-            AM_CHECK_INT(count_wrong(dw, &t.dw, n), 0);
-            AM_CHECK_INT(count_wrong(db, &t.db, n), 0);
+            AM_CHECK_INT(am_count_wrong(y, &t.y, d), 0);
+            AM_CHECK_INT(am_count_wrong(dx, &t.dx, f), 0);
+            AM_CHECK_INT(am_count_wrong(dw, &t.dw, n), 0);
+            AM_CHECK_INT(am_count_wrong(db, &t.db, n), 0);
             if (first == NULL) {
                 first = y;
                 continue;
@@ -355,31 +382,57 @@ AM_TEST(dense_of_batches_for_any_number_of_threads)
     }
 }
 
-/* A block of rows that is packed anew leaves the other blocks alone. */
+/* A block of rows that is packed anew leaves the other blocks alone, and the gap after a panel. */
 AM_TEST(packing_some_rows_touches_no_others)
 {
-    enum { ROWS = 53, COLS = 37 };
-    float *a = am_random_floats(ROWS * COLS, 1), *b = am_random_floats(ROWS * COLS, 2);
-    const int64_t size = am_packed_size(ROWS, COLS), turned = am_packed_size(COLS, ROWS);
-    float *packed = am_nan_floats(size), *back = am_nan_floats(turned);
-    am_pack_rows(packed, a, ROWS, COLS, COLS, 0, ROWS);
-    am_pack_rows(packed, b + 48 * COLS, ROWS, COLS, COLS, 48, ROWS);
-    am_pack_transposed(back, a, COLS, COLS, 0, ROWS);
-    am_pack_transposed(back, b + 48 * COLS, COLS, COLS, 48, ROWS);
-    for (int64_t i = 0; i < size; i++) {
-        const int64_t row = i / AM_PANEL % ROWS,
-                      col = i / (AM_PANEL * ROWS) * AM_PANEL + i % AM_PANEL;
-        AM_CHECK(packed[i] == (col < COLS ? (row < 48 ? a : b)[row * COLS + col] : 0.0f));
+    static const int64_t shapes[][2] = {{53, 37}, {54, 38}, {64, 32}, {61, 16}};
+    for (int64_t s = 0; s < COUNT(shapes); s++) {
+        const int64_t rows = shapes[s][0], cols = shapes[s][1];
+        float *a = am_random_floats(rows * cols, 1), *b = am_random_floats(rows * cols, 2);
+        const int64_t size = am_packed_size(rows, cols), turned = am_packed_size(cols, rows);
+        float *packed = am_nan_floats(size), *back = am_nan_floats(turned);
+        am_pack_rows(packed, a, rows, cols, cols, 0, rows);
+        am_dense_pack_back(back, packed, rows, cols, 0, rows);
+        am_pack_rows(packed, b + 48 * cols, rows, cols, cols, 48, rows);
+        am_dense_pack_back(back, packed, rows, cols, 48, rows);
+        for (int64_t i = 0; i < size; i++) {
+            const int64_t row = i / AM_PANEL % am_panel_rows(rows);
+            const int64_t col = i / (AM_PANEL * am_panel_rows(rows)) * AM_PANEL + i % AM_PANEL;
+            const float *from = row < 48 ? a : b;
+            AM_CHECK(row == rows ? isnan(packed[i])
+                                 : packed[i] == (col < cols ? from[row * cols + col] : 0.0f));
+        }
+        for (int64_t i = 0; i < turned; i++) {
+            const int64_t col = i / AM_PANEL % am_panel_rows(cols);
+            const int64_t row = i / (AM_PANEL * am_panel_rows(cols)) * AM_PANEL + i % AM_PANEL;
+            const float *from = row < 48 ? a : b;
+            AM_CHECK(col == cols ? isnan(back[i])
+                                 : back[i] == (row < rows ? from[row * cols + col] : 0.0f));
+        }
+        free(a);
+        free(b);
+        free(packed);
+        free(back);
     }
-    for (int64_t i = 0; i < turned; i++) {
-        const int64_t col = i / AM_PANEL % COLS,
-                      row = i / (AM_PANEL * COLS) * AM_PANEL + i % AM_PANEL;
-        AM_CHECK(back[i] == (row < ROWS ? (row < 48 ? a : b)[row * COLS + col] : 0.0f));
+}
+
+AM_TEST(dense_weights_in_panels_and_back)
+{
+    for (int64_t c = 0; c < COUNT(dense_cases); c++) {
+        const int64_t d = dense_cases[c][1], f = dense_cases[c][2], size = am_dense_size(d, f);
+        float *w = am_random_floats(d * f, 1), *again = am_nan_floats(d * f);
+        float *panels = am_nan_floats(size);
+        am_dense_pack(panels, w, d, f);
+        for (int64_t i = 0; i < d * f; i++) {
+            const int64_t place = am_dense_place(d, i / f, i % f);
+            AM_CHECK(place >= 0 && place < size && panels[place] == w[i]);
+        }
+        am_dense_unpack(again, panels, d, f);
+        AM_CHECK(memcmp(w, again, (size_t)(d * f) * sizeof(float)) == 0);
+        free(w);
+        free(again);
+        free(panels);
     }
-    free(a);
-    free(b);
-    free(packed);
-    free(back);
 }
 
 /* --- losses ---------------------------------------------------------------------------------- */

@@ -35,7 +35,7 @@ AM_TEST(shapes_and_parameter_counts)
     for (int64_t i = 0; i < COUNT(cases); i++) {
         am_net *net = NULL;
         AM_CHECK_OK(am_net_create(&net, cases[i].layers, cases[i].n, cases[i].h, cases[i].w,
-                                  cases[i].c, &err));
+                                  cases[i].c, 1, &err));
         if (net != NULL) {
             AM_CHECK_INT(net->layers[net->n_layers - 1].out_size, cases[i].out);
             AM_CHECK_INT(net->n_params, cases[i].params);
@@ -90,7 +90,7 @@ AM_TEST(impossible_networks_are_refused)
         am_net *net = (am_net *)&before;
         am_error err = {AM_OK, ""};
         AM_CHECK_INT(am_net_create(&net, cases[i].layers, cases[i].n, cases[i].h, cases[i].w,
-                                   cases[i].c, &err),
+                                   cases[i].c, 1, &err),
                      cases[i].status);
         AM_CHECK(net == NULL);
         if (strstr(err.message, cases[i].message) == NULL) {
@@ -104,25 +104,31 @@ AM_TEST(impossible_networks_are_refused)
 AM_TEST(initial_weights_are_glorot_uniform)
 {
     am_net *net = am_make_net(5), *again = am_make_net(5), *other = am_make_net(6);
-    AM_CHECK(am_same_params(net, again->params));
-    AM_CHECK(!am_same_params(net, other->params));
+    float *params = am_copy_params(net), *others = am_copy_params(other);
+    const float *p = params; /* of the layer */
+    AM_CHECK(am_same_params(again, params));
+    AM_CHECK(!am_same_params(net, others));
     for (int l = 0; l < net->n_layers; l++) {
         const am_layer *layer = &net->layers[l];
         const double taps = layer->spec.kind == AM_CONV2D ? 9 : 1;
         const double limit = sqrt(6.0 / (taps * (double)(layer->in_c + layer->out_c)));
         double largest = 0, sum = 0;
         for (int64_t i = 0; i < layer->w_size; i++) {
-            largest = fmax(largest, fabs(net->params[layer->w + i]));
-            sum += net->params[layer->w + i];
+            largest = fmax(largest, fabs(p[i]));
+            sum += p[i];
         }
         if (layer->w_size > 0) {
             AM_CHECK(largest <= limit * (1 + 1e-6) && largest > 0.8 * limit);
             AM_CHECK_NEAR(sum, 0.0, 4.0 * limit * sqrt((double)layer->w_size / 3));
         }
         for (int64_t i = 0; i < layer->b_size; i++) {
-            AM_CHECK(net->params[layer->b + i] == 0.0f);
+            AM_CHECK(p[layer->w_size + i] == 0.0f);
         }
+        p += layer->w_size + layer->b_size;
     }
+    AM_CHECK_INT(p - params, net->n_params);
+    free(params);
+    free(others);
     am_net_free(net);
     am_net_free(again);
     am_net_free(other);
@@ -201,15 +207,15 @@ check_gradient(am_loss loss, const float *soft)
         all.labels = NULL;
         all.soft = soft;
     }
-    AM_CHECK_OK(am_net_create(&net, layers, (int)COUNT(layers), SIDE, SIDE, 1, &err));
+    AM_CHECK_OK(am_net_create(&net, layers, (int)COUNT(layers), SIDE, SIDE, 1, 1, &err));
     am_net_init(net, 3);
-    float *start = am_floats(net->n_params), *gradient = am_floats(net->n_params);
-    memcpy(start, net->params, (size_t)net->n_params * sizeof(float));
+    float *start = am_copy_params(net);
     AM_CHECK_OK(am_trainer_create(&trainer, net, &config, IMAGES, 3, &err));
     AM_CHECK_OK(am_trainer_epoch(trainer, &all, NULL, NULL, &report, &err));
+    float *gradient = am_copy_params(net); /* so far where it led to */
     double size = 0.0, off = 0.0, value, accuracy; /* sums of squares */
     for (int64_t i = 0; i < net->n_params; i++) {
-        gradient[i] = start[i] - net->params[i];
+        gradient[i] = start[i] - gradient[i];
         size += gradient[i] * gradient[i];
     }
     for (int64_t i = 0; i < net->n_params; i++) {
@@ -265,8 +271,7 @@ train(const am_train_config *config, const am_examples *examples, const am_examp
         AM_CHECK_OK(am_trainer_epoch(trainer, examples, held, NULL, report, &err));
         AM_CHECK_INT(report->epoch, e + 1);
     }
-    float *params = am_floats(net->n_params);
-    memcpy(params, net->params, (size_t)net->n_params * sizeof(float));
+    float *params = am_copy_params(net);
     am_trainer_free(trainer);
     am_net_free(net);
     return params;
@@ -391,12 +396,15 @@ AM_TEST(weights_count_like_copies)
     AM_CHECK_OK(am_step_run(&a.step, &weighted, once, 8, 0, 0.5, NULL, &err));
     AM_CHECK_OK(am_step_run(&b.step, &plain, twice, 8, 0, 0.5, NULL, &err));
     double largest = 0;
+    float *params = am_copy_params(a.net), *others = am_copy_params(b.net);
     for (int64_t i = 0; i < all_params; i++) {
-        AM_CHECK_NEAR(a.net->params[i], b.net->params[i], 1e-6);
+        AM_CHECK_NEAR(params[i], others[i], 1e-6);
         largest = fmax(largest, fabs(a.step.losses[i % 8]));
     }
     AM_CHECK_NEAR(a.step.losses[2], b.step.losses[2] + b.step.losses[6], 1e-12);
     AM_CHECK(a.step.losses[5] == 0 && largest > 0.1);
+    free(params);
+    free(others);
     am_free_stepper(&a);
     am_free_stepper(&b);
 }
@@ -431,7 +439,7 @@ AM_TEST(early_stopping_and_the_best_weights)
         if (report.val_loss < best_loss) {
             best_loss = report.val_loss;
             best_epoch = report.epoch;
-            memcpy(best, net->params, (size_t)all_params * sizeof(float));
+            am_net_get_params(net, best);
         }
         AM_CHECK_INT(report.stop, report.epoch == best_epoch + 4);
         am_trainer_progress(trainer, &done, &total);
@@ -557,7 +565,7 @@ AM_TEST(bad_settings_and_examples_are_refused)
     }
     AM_CHECK_OK(am_trainer_create(&trainer, net, &am_adam, 60, 2, &err));
     float start[1000], soft[1] = {0};
-    memcpy(start, net->params, (size_t)all_params * sizeof(float));
+    am_net_get_params(net, start);
     for (int i = 0; i < 7; i++) {
         int64_t index[60];
         int32_t labels[IMAGES];
@@ -581,7 +589,7 @@ AM_TEST(bad_settings_and_examples_are_refused)
     am_trainer_free(trainer);
     am_net_free(net);
     static const am_layer_spec headless[] = {CONV(3, 3, 1)};
-    AM_CHECK_OK(am_net_create(&net, headless, 1, SIDE, SIDE, 1, &err));
+    AM_CHECK_OK(am_net_create(&net, headless, 1, SIDE, SIDE, 1, 1, &err));
     AM_CHECK_INT(am_trainer_create(&trainer, net, &am_adam, 60, 2, &err), AM_ERR_VALUE);
     am_net_free(net);
 }

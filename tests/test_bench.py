@@ -47,11 +47,19 @@ def test_rates_are_those_of_our_training(peers, name):
     np.testing.assert_allclose(model.history["learning_rate"], rates[8::9], rtol=1e-6)
 
 
-def test_weights_are_read_in_our_layout(peers):
+def test_ours_trains_on_from_a_file(peers, tmp_path):
     train, _ = am.load_digits()
+    x, y = train.images[:64], train.labels[:64]
     ours = importlib.import_module("bench_peers.ours")
-    contestant = ours.Ours(peers.RECIPES["fast"], None, None, 1)
-    contestant.load(train.images[:64], train.labels[:64])
-    weights = contestant.weights()
-    assert {name: w.shape for name, w in weights.items()} == peers.SHAPES
-    assert sum(w.size for w in weights.values()) == 431_242
+    path = tmp_path / "model.safetensors"
+    am.CNN("fast", epochs=1).fit(x, y, verbose=0).save(path)
+    start = ours.read_weights(path)
+    assert {name: w.shape for name, w in start.items()} == peers.SHAPES
+    assert sum(w.size for w in start.values()) == 431_242
+    contestant = ours.Ours(peers.RECIPES["fast"], path, np.zeros(3), 1)
+    contestant.load(x, y)
+    losses = [contestant.epoch() for _ in range(3)]  # as one fit of three epochs
+    model = am.CNN.load(path)
+    model.fit(x, y, epochs=3, warm_start=True, verbose=0)
+    assert losses == model.history["loss"].tolist()
+    assert not np.array_equal(contestant.weights()["conv2_w"], start["conv2_w"])

@@ -10,6 +10,13 @@
 #define PIXELS (SIDE * SIDE)
 #define CLASSES 3
 
+#define CONV(f, k, same) {AM_CONV2D, f, k, same, 0}
+#define POOL {AM_MAXPOOL2D, 0, 0, 0, 0}
+#define FLAT {AM_FLATTEN, 0, 0, 0, 0}
+#define DENSE(n) {AM_DENSE, n, 0, 0, 0}
+#define RELU {AM_RELU, 0, 0, 0, 0}
+#define DROP(rate) {AM_DROPOUT, 0, 0, 0, rate}
+
 static const am_layer_spec am_all_layers[] = {
     {AM_CONV2D, 5, 3, 1, 0},   {AM_RELU, 0, 0, 0, 0},        {AM_MAXPOOL2D, 0, 0, 0, 0},
     {AM_DROPOUT, 0, 0, 0, .2}, {AM_CONV2D, 4, 3, 0, 0},      {AM_RELU, 0, 0, 0, 0},
@@ -67,7 +74,8 @@ static inline am_net *
 am_make_net(uint64_t seed)
 {
     am_net *net = NULL;
-    AM_CHECK_OK(am_net_create(&net, am_all_layers, (int)COUNT(am_all_layers), SIDE, SIDE, 1, 1, &err));
+    AM_CHECK_OK(
+        am_net_create(&net, am_all_layers, (int)COUNT(am_all_layers), SIDE, SIDE, 1, 1, &err));
     am_net_init(net, seed);
     return net;
 }

@@ -208,9 +208,10 @@ check_sparse(int64_t rows, int64_t steps, int64_t cols, int zeros, int variant, 
     am_get_kernels()->gemm(&p.g);
     const int same = am_same_floats(dense, p.c.x, p.c.n), wrong = count_wrong(&p);
     if (!same || wrong > 0) {
-        AM_FAILED("sparse: %d wrong, same bits %d: rows %d, steps %d, cols %d, zeros %d, "
-                  "variant %d, nan %d",
-                  wrong, same, (int)rows, (int)steps, (int)cols, zeros, variant, nan);
+        AM_FAILED(
+            "sparse: %d wrong, same bits %d: rows %d, steps %d, cols %d, zeros %d, "
+            "variant %d, nan %d",
+            wrong, same, (int)rows, (int)steps, (int)cols, zeros, variant, nan);
     }
     free(dense);
     free_product(&p);
@@ -363,7 +364,7 @@ AM_TEST(relu_gradient)
 {
     for (int64_t n = 0; n < 70; n++) {
         am_guarded dy = am_make_guarded(n, 0, 3), y = am_make_guarded(n, 0, 4),
-                dx = am_make_guarded(n, AM_GUARD, 5);
+                   dx = am_make_guarded(n, AM_GUARD, 5);
         add_special(y.x, n);
         am_get_kernels()->relu_gradient(dx.x, dy.x, y.x, n);
         for (int64_t i = 0; i < n; i++) {
@@ -458,7 +459,7 @@ check_maxpool(const am_pool_shape *s, int tied, uint32_t seed)
     const int64_t n = s->h * s->w * s->c, out_h = s->h / 2, out_w = s->w / 2,
                   m = out_h * out_w * s->c;
     am_guarded x = am_make_guarded(n, 0, seed), y = am_make_guarded(m, AM_GUARD, 1),
-            dx = am_make_guarded(n, AM_GUARD, 2);
+               dx = am_make_guarded(n, AM_GUARD, 2);
     am_guarded dy = am_make_guarded(m, 0, seed + 1);
     uint8_t *argmax = am_bytes(m + 1), *exact = am_bytes(m);
     float *expected = am_floats(n);

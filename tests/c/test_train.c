@@ -10,13 +10,6 @@ static const int thread_counts[] = {1, 2, 3, 7};
 
 /* --- networks -------------------------------------------------------------------------------- */
 
-#define CONV(f, k, same) {AM_CONV2D, f, k, same, 0}
-#define POOL {AM_MAXPOOL2D, 0, 0, 0, 0}
-#define FLAT {AM_FLATTEN, 0, 0, 0, 0}
-#define DENSE(n) {AM_DENSE, n, 0, 0, 0}
-#define RELU {AM_RELU, 0, 0, 0, 0}
-#define DROP(rate) {AM_DROPOUT, 0, 0, 0, rate}
-
 AM_TEST(shapes_and_parameter_counts)
 {
     static const struct {
@@ -212,7 +205,7 @@ check_gradient(am_loss loss, const float *soft)
     float *start = am_copy_params(net);
     AM_CHECK_OK(am_trainer_create(&trainer, net, &config, IMAGES, 3, &err));
     AM_CHECK_OK(am_trainer_epoch(trainer, &all, NULL, NULL, &report, &err));
-    float *gradient = am_copy_params(net); /* so far where it led to */
+    float *gradient = am_copy_params(net);         /* so far where it led to */
     double size = 0.0, off = 0.0, value, accuracy; /* sums of squares */
     for (int64_t i = 0; i < net->n_params; i++) {
         gradient[i] = start[i] - gradient[i];

@@ -9,20 +9,18 @@
 #endif
 
 /* The largest of the four outputs of a window, rectified, and which it was; the first of equals. A
- * NaN in any of them stays. */
+ * NaN in any of them stays, and passes no gradient on. */
 AM_INLINE void
 pool_store(float *y, uint8_t *argmax, const vec corner[4], vec bias)
 {
-    vec best = corner[0];
-    veci where = {0};
-    for (int i = 1; i < 4; i++) {
-        const veci above = (corner[i] > best) | (corner[i] != corner[i]);
-        best = vec_select(above, corner[i], best);
-        where = (above & i) | (~above & where);
-    }
-    best += bias;
-    vec_store(y, vec_select(best < 0.0f, (vec){0}, best));
-    vec_store_bytes(argmax, where);
+    const vec top = vec_larger(corner[1], corner[0]), bottom = vec_larger(corner[3], corner[2]);
+    vec best = vec_larger(bottom, top);
+    const veci first = corner[0] == best, second = corner[1] == best, third = corner[2] == best;
+    const veci later = (second & 1) | (~second & (3 + third)); /* -1 is true */
+    vec_store_bytes(argmax, ~first & later);
+    const veci nan = vec_unordered(corner[0], corner[1]) | vec_unordered(corner[2], corner[3]);
+    best = (vec)((veci)best | nan) + bias;
+    vec_store(y, vec_larger((vec){0}, best));
 }
 
 /* Whether a window's 4 x 4 pixels are all 0. Only looked for where there is one channel. */

@@ -191,6 +191,32 @@ vec_pick(const float *quad, veci which)
 #endif
 }
 
+/* a > b ? a : b, per lane: b where they are equal, or one of them is NaN */
+AM_INLINE vec
+vec_larger(vec a, vec b)
+{
+#if AM_LANES == 16
+    return (vec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif AM_LANES == 8
+    return (vec)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return (vec)(((a > b) & (veci)a) | (~(a > b) & (veci)b));
+#endif
+}
+
+/* -1 in lanes where a or b is NaN, otherwise 0 */
+AM_INLINE veci
+vec_unordered(vec a, vec b)
+{
+#if AM_LANES == 16
+    return (veci)_mm512_movm_epi32(_mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_UNORD_Q));
+#elif AM_LANES == 8
+    return (veci)_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_UNORD_Q);
+#else
+    return (a != a) | (b != b);
+#endif
+}
+
 /* mask ? a : b, per lane; mask lanes are 0 or -1 */
 AM_INLINE vec
 vec_select(veci mask, vec a, vec b)

@@ -146,7 +146,11 @@ def timed(call: Callable[[], Any], seconds: float) -> Callable[[], float]:
     call()
     start = time.perf_counter()
     call()
-    repeats = max(1, round(seconds / (time.perf_counter() - start)))
+    return repeated(call, max(1, round(seconds / (time.perf_counter() - start))))
+
+
+def repeated(call: Callable[[], Any], repeats: int = 1) -> Callable[[], float]:
+    """A contestant: the mean of some calls in a row."""
 
     def run() -> float:
         start = time.perf_counter()

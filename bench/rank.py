@@ -11,7 +11,6 @@ import ctypes
 import os
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,18 +22,6 @@ import numpy as np
 TOP = 12
 BLOCK = 16_384
 UNIT = "rows/s"
-
-
-def once(call: Callable[[], Any], repeats: int = 1) -> Callable[[], float]:
-    """A contestant: the mean of some calls in a row."""
-
-    def run() -> float:
-        start = time.perf_counter()
-        for _ in range(repeats):
-            call()
-        return (time.perf_counter() - start) / repeats
-
-    return run
 
 
 def plain_read() -> Callable[[np.ndarray, int], float]:
@@ -114,9 +101,9 @@ def least_confident(options: Any, n: int) -> tuple[dict[str, Any], np.ndarray, n
     for name, call in calls.items():
         found = np.sort(1 - probs[call()].max(axis=1).astype(np.float64))
         _common.check_equal(f"least confident, {name}", found, expected, 0.0)
-    clocks = {name: once(call) for name, call in calls.items()}
-    clocks["ambigmnist"] = once(calls["ambigmnist"], 3)
-    clocks["plain read"] = once(lambda: read(probs, threads), 3)
+    clocks = {name: _common.repeated(call) for name, call in calls.items()}
+    clocks["ambigmnist"] = _common.repeated(calls["ambigmnist"], 3)
+    clocks["plain read"] = _common.repeated(lambda: read(probs, threads), 3)
     seconds = _common.alternate(clocks, options.rounds)
     result = _common.summarise(
         f"least confident, top {TOP} of {n:,} x 10 float32", n, seconds, UNIT
@@ -151,7 +138,9 @@ def self_confidence(options: Any, probs: np.ndarray, labels: np.ndarray) -> dict
     for name, call in calls.items():
         _common.check_equal(f"self-confidence, {name}", scores[call()], expected, 0.0)
     rounds = min(options.rounds, 3)
-    seconds = _common.alternate({name: once(call) for name, call in calls.items()}, rounds)
+    seconds = _common.alternate(
+        {name: _common.repeated(call) for name, call in calls.items()}, rounds
+    )
     return _common.summarise(f"self-confidence, top {TOP} of {n:,}", n, seconds, UNIT)
 
 
@@ -183,7 +172,9 @@ def summary(options: Any, probs: np.ndarray, labels: np.ndarray) -> dict[str, An
     _common.check_equal("top lists", ours, expected[3], 0.0)
     calls = {"ambigmnist": ev.summary, "scikit-learn": theirs}
     rounds = min(options.rounds, 3)
-    seconds = _common.alternate({name: once(call) for name, call in calls.items()}, rounds)
+    seconds = _common.alternate(
+        {name: _common.repeated(call) for name, call in calls.items()}, rounds
+    )
     return _common.summarise(f"top lists, heatmaps, log loss, accuracy of {n:,}", n, seconds, UNIT)
 
 
@@ -205,7 +196,9 @@ def neighbours(options: Any, n: int, d: int = 256, k: int = 10) -> dict[str, Any
     _common.check_equal("distances", ev.neighbours(k)[1], theirs()[1], 1e-5)
     calls = {"ambigmnist": lambda: ev.neighbours(k), "scikit-learn": theirs}
     rounds = min(options.rounds, 3)
-    seconds = _common.alternate({name: once(call) for name, call in calls.items()}, rounds)
+    seconds = _common.alternate(
+        {name: _common.repeated(call) for name, call in calls.items()}, rounds
+    )
     result = _common.summarise(f"{k} nearest of {n:,} x {d} float32", n, seconds, UNIT)
     rate = 2 * n * n * d / float(np.median(seconds["ambigmnist"]))
     print(f"  {rate / 1e9:.0f} GFLOP/s of the matrix product alone")
@@ -222,7 +215,10 @@ def mapped(options: Any, probs: np.ndarray) -> dict[str, Any]:
         evidence = {"ambigmnist": am.Evidence(file), "in memory": am.Evidence(probs)}
         lists = [am.rank(ev, k=TOP).indices for ev in evidence.values()]
         _common.check_equal("mapped file", lists[0], lists[1], 0.0)
-        clocks = {name: once(lambda ev=ev: am.rank(ev, k=TOP)) for name, ev in evidence.items()}
+        clocks = {
+            name: _common.repeated(lambda ev=ev: am.rank(ev, k=TOP))
+            for name, ev in evidence.items()
+        }
         seconds = _common.alternate(clocks, options.rounds)
         case = f"from a mapped file, {len(probs):,}"
         result = _common.summarise(case, len(probs), seconds, UNIT)

@@ -15,7 +15,7 @@
 static inline void *
 am_bytes(int64_t size)
 {
-    void *block = malloc((size_t)size);
+    void *block = size < 0 ? NULL : malloc((size_t)size);
     if (block == NULL) {
         abort();
     }
@@ -140,11 +140,11 @@ am_make_guarded(int64_t n, int64_t tail, uint32_t seed)
     return g;
 }
 
-/* The same for an output: full of NaN. */
+/* The same full of NaN: for an output, or an input with gaps. */
 static inline am_guarded
-am_make_output(int64_t n)
+am_make_empty(int64_t n, int64_t tail)
 {
-    am_guarded g = am_make_guarded(n, AM_GUARD, 0);
+    am_guarded g = am_make_guarded(n, tail, 0);
     memset(g.x, 0xff, (size_t)n * sizeof(float));
     return g;
 }

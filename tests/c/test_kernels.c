@@ -1,4 +1,5 @@
-/* Every kernel of the table in force against plain loops in double precision. */
+/* The kernels of the table in force against plain loops in double precision; the fused blocks and
+ * the sampled product have files of their own. */
 #include "am_test.h"
 
 #include <math.h>

@@ -117,7 +117,8 @@ compress(int32_t *at, float *value, const float *x, int64_t n)
         const __m512i place = _mm512_add_epi32(lanes, _mm512_set1_epi32((int)i * AM_PANEL));
         _mm512_storeu_ps(value + count, _mm512_maskz_compress_ps(keep, v));
         _mm512_storeu_si512(at + count, _mm512_maskz_compress_epi32(keep, place));
-        count += __builtin_popcount(keep);
+        /* Converted by hand: gcc 12 may store 16 bits of a mask and count 32 of what lies there. */
+        count += __builtin_popcount(_cvtmask16_u32(keep));
     }
 #endif
     for (; i < n; i += 64) {

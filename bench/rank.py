@@ -93,8 +93,8 @@ def least_confident(options: Any, n: int) -> tuple[dict[str, Any], np.ndarray, n
         "ambigmnist": lambda: am.rank(ev, k=TOP).indices,
         "with its checks": lambda: am.rank(am.Evidence(probs), k=TOP).indices,
         "NumPy": lambda: lowest(probs.max(1)),
-        "NumPy blocked": lambda: blocked(probs),
-        "... in threads": lambda: blocked_in_threads(probs, pool, threads),
+        "NumPy, blocks": lambda: blocked(probs),
+        "NumPy in threads": lambda: blocked_in_threads(probs, pool, threads),
         "pandas": lambda: frame.max(axis=1).nsmallest(TOP).index.to_numpy(),
     }
     expected = np.sort(1 - probs[calls["NumPy"]()].max(axis=1).astype(np.float64))
@@ -108,7 +108,7 @@ def least_confident(options: Any, n: int) -> tuple[dict[str, Any], np.ndarray, n
     result = _common.summarise(
         f"least confident, top {TOP} of {n:,} x 10 float32", n, seconds, UNIT
     )
-    result["peers"] = ["NumPy", "NumPy blocked", "... in threads", "pandas"]
+    result["peers"] = ["NumPy", "NumPy, blocks", "NumPy in threads", "pandas"]
     rates = {
         name: probs.nbytes / float(np.median(seconds[name]))
         for name in ("ambigmnist", "plain read")
@@ -130,7 +130,7 @@ def self_confidence(options: Any, probs: np.ndarray, labels: np.ndarray) -> dict
         "ambigmnist": lambda: am.rank(ev, "self_confidence", TOP).indices,
         # As its documentation shows it; then the quickest way to the same with its functions.
         "cleanlab": lambda: np.argsort(get_label_quality_scores(labels, probs))[:TOP],
-        "... and NumPy": lambda: lowest(get_self_confidence_for_each_label(labels, probs)),
+        "cleanlab, NumPy": lambda: lowest(get_self_confidence_for_each_label(labels, probs)),
         "NumPy": lambda: lowest(probs[np.arange(n), labels]),
     }
     scores = 1 - probs[np.arange(n), labels].astype(np.float64)

@@ -63,3 +63,7 @@ def test_ours_trains_on_from_a_file(peers, tmp_path):
     model.fit(x, y, epochs=3, warm_start=True, verbose=0)
     assert losses == model.history["loss"].tolist()
     assert not np.array_equal(contestant.weights()["conv2_w"], start["conv2_w"])
+    contestant = ours.Ours(peers.RECIPES["fast"], path, np.zeros(3), 1)
+    contestant.load(x[:, :20], y)
+    with pytest.raises(RuntimeError, match="could not be trained"):
+        contestant.epoch()  # an error, not a thread that is waited for

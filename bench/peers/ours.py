@@ -13,13 +13,6 @@ import ambigmnist as am
 from . import SHAPES, Recipe, Weights, steps_of
 
 
-def layers(dropout: float) -> list:
-    """The article's network; without dropout, for comparing one step."""
-    drop = [("dropout", dropout)] if dropout else []
-    conv = [("conv", 32, 3), "relu", ("maxpool", 2), ("conv", 64, 3), "relu", ("maxpool", 2)]
-    return [*conv, "flatten", *drop, ("dense", 256), "relu", ("dense", 10)]
-
-
 def read_weights(path: Path) -> Weights:
     """The parameters in a file that a model was saved to (safetensors)."""
     raw = path.read_bytes()
@@ -46,6 +39,7 @@ class Ours:
         self.model.validation_split = 0.0
         self.steps, self.batch = len(rates), recipe.batch
         self.fit: threading.Thread | None = None
+        self.failure: Exception | None = None
         self.turn, self.done = threading.Semaphore(0), threading.Semaphore(0)
 
     def load(self, images: np.ndarray, labels: np.ndarray) -> None:
@@ -59,10 +53,11 @@ class Ours:
         else:
             self.turn.release()
         self.done.acquire()
+        if self.failure is not None:
+            raise RuntimeError("ambigmnist could not be trained") from self.failure
         return self.loss
 
     def _run(self) -> None:
-        self.loss = float("nan")  # what a failed fit leaves
         try:
             self.model.fit(
                 self.images,
@@ -72,8 +67,9 @@ class Ours:
                 verbose=0,
                 callback=self._after_epoch,
             )
-        finally:
-            self.done.release()
+        except Exception as error:
+            self.failure = error
+        self.done.release()
 
     def _after_epoch(self, row: dict[str, float]) -> None:
         self.loss = row["loss"]

@@ -90,9 +90,19 @@ am_block_failed(const char *what, int wrong, const am_block *t)
 static const int64_t am_block_sizes[][2] = {{4, 4}, {4, 5}, {5, 4},  {7, 4},
                                             {6, 9}, {9, 6}, {11, 8}, {8, 13}};
 
-/* Number i of the shapes that the two paths take; every fifth image has a blank corner. */
+/* Wide and large images, whose windows are taken in several strips and blocks; channels and filters
+ * that fill whole vectors, or more than a list of 64. */
+static const am_block_case am_large_blocks[] = {
+    {28, 28, 1, 32, AM_CORNER_BLANK}, {21, 26, 3, 16, AM_NOISE},  {5, 150, 4, 48, AM_NOISE},
+    {13, 13, 32, 64, AM_NOISE},       {22, 25, 16, 32, AM_NOISE}, {4, 151, 16, 16, AM_NOISE},
+    {9, 40, 32, 80, AM_CORNER_BLANK}, {8, 6, 80, 144, AM_NOISE},
+};
+
+/* Number i of the shapes that the two paths take, then of the large ones; every fifth image of the
+ * former has a blank corner. */
 #define AM_NARROW_BLOCKS (4 * 3 * COUNT(am_block_sizes))
 #define AM_WINOGRAD_BLOCKS (3 * 3 * COUNT(am_block_sizes))
+#define AM_ALL_BLOCKS (AM_NARROW_BLOCKS + AM_WINOGRAD_BLOCKS + COUNT(am_large_blocks))
 
 static inline am_block_case
 am_any_block(int64_t i)
@@ -105,16 +115,11 @@ am_any_block(int64_t i)
         return (am_block_case){size[0], size[1], few[i % 4], filters[i / 4 % 3], image};
     }
     i -= AM_NARROW_BLOCKS;
+    if (i >= AM_WINOGRAD_BLOCKS) {
+        return am_large_blocks[i - AM_WINOGRAD_BLOCKS];
+    }
     const int64_t *size = am_block_sizes[i / 9];
     return (am_block_case){size[0], size[1], many[i % 3], more_filters[i / 3 % 3], image};
 }
-
-/* Wide and large images, whose windows are taken in several strips and blocks; channels and filters
- * that fill whole vectors, or more than a list of 64. */
-static const am_block_case am_large_blocks[] = {
-    {28, 28, 1, 32, AM_CORNER_BLANK}, {21, 26, 3, 16, AM_NOISE},  {5, 150, 4, 48, AM_NOISE},
-    {13, 13, 32, 64, AM_NOISE},       {22, 25, 16, 32, AM_NOISE}, {4, 151, 16, 16, AM_NOISE},
-    {9, 40, 32, 80, AM_CORNER_BLANK}, {8, 6, 80, 144, AM_NOISE},
-};
 
 #endif

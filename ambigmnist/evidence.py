@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,11 +42,35 @@ AXES = {
     "logits": 0,
     "members": 1,
     "mc": 1,
+    "augmented": 1,
     "history": 1,
+    "dynamics": 0,
     "embeddings": 0,
+    "nearest": 0,
     "fold": 0,
     "split": 0,
+    "in_sample": 0,
 }
+
+# Statistics of an image's training history; NaN: not recorded.
+DYNAMICS = np.dtype(
+    [
+        ("runs", np.float64),  # trainings that the means below go over
+        ("aum", np.float64),  # mean over epochs of z_g - max_{j != g} z_j
+        ("confidence", np.float64),  # mean over epochs of p_g
+        ("variability", np.float64),  # standard deviation over epochs of p_g
+        ("correctness", np.float64),  # share of the epochs that predict g
+        ("forgetting", np.float64),  # how often right turned into wrong from one epoch to the next
+        ("first_learned", np.float64),  # the first epoch that predicts g, from 1; never: epochs + 1
+        ("el2n", np.float64),  # |p - onehot(g)| in an early epoch
+        ("grand", np.float64),  # |gradient of the loss by all weights| after an early epoch
+        ("vog", np.float64),  # spread over epochs of the gradient of z_g by the pixels
+    ]
+)
+
+# The nearest other images, nearest first: which (in the numbering of the whole audit), how far
+# (Euclidean), and the column of its label.
+NEAREST = np.dtype([("index", np.intp), ("distance", np.float64), ("label", np.intp)])
 
 
 class Evidence:
@@ -69,19 +93,33 @@ class Evidence:
         tell images apart whose probabilities all round to 1.
     members, mc : array_like (m, n, k), optional
         Probabilities of m networks, or of m passes with dropout on.
+    augmented : array_like (a, n, k), optional
+        Probabilities of a changed versions of each image: shifted, rotated.
     history : array_like (epochs, n, k), optional
-        Probabilities after each epoch.
+        Probabilities after each epoch of one training.
+    dynamics : structured array (n,), optional
+        Statistics of the training history, as `audit` records them; computed from `history` and
+        `labels` where these are given instead. Fields: runs, aum, confidence, variability,
+        correctness, forgetting, first_learned, el2n, grand, vog; float64, NaN where not recorded.
     embeddings : array_like (n, d), optional
         A vector per image, from the last hidden layer say.
+    nearest : structured array (n, q), optional
+        The q nearest other images of each, nearest first, as `audit` finds them: fields index (in
+        the numbering of the whole audit, also after slicing), distance, label (a column).
     fold : array_like (n,), optional
         Which fold an image was held out in.
     split : str or array_like (n,), optional
         Which part of the data an image comes from: "train", "test", ...
+    in_sample : bool or array_like (n,), optional
+        Whether the network that `probs` are of was fitted to the image. None: nobody knows.
+    provenance : dict, optional
+        How all this was got, of what JSON can hold: versions, seeds, hashes of the data.
 
     Attributes
     ----------
-    probs, labels, classes, images, logits, members, mc, history, embeddings, fold, split
-        As above, read-only; None where not given. Images are (n, h, w, c).
+    probs, labels, classes, images, logits, members, mc, augmented, history, dynamics
+    embeddings, nearest, fold, split, in_sample, provenance
+        As above, read-only; None where not given (provenance: empty). Images are (n, h, w, c).
 
     Raises
     ------
@@ -108,10 +146,15 @@ class Evidence:
     logits: Floats | None
     members: Floats | None
     mc: Floats | None
+    augmented: Floats | None
     history: Floats | None
+    dynamics: NDArray[np.void] | None
     embeddings: Floats | None
+    nearest: NDArray[np.void] | None
     fold: NDArray[np.int64] | None
     split: NDArray[np.str_] | None
+    in_sample: NDArray[np.bool_] | None
+    provenance: dict[str, Any]
 
     def __init__(
         self,
@@ -123,10 +166,15 @@ class Evidence:
         logits: ArrayLike | None = None,
         members: ArrayLike | None = None,
         mc: ArrayLike | None = None,
+        augmented: ArrayLike | None = None,
         history: ArrayLike | None = None,
+        dynamics: NDArray[np.void] | None = None,
         embeddings: ArrayLike | None = None,
+        nearest: NDArray[np.void] | None = None,
         fold: ArrayLike | None = None,
         split: ArrayLike | None = None,
+        in_sample: ArrayLike | None = None,
+        provenance: Mapping[str, Any] | None = None,
     ) -> None:
         self.logits = None if logits is None else as_floats(logits, "logits", (None, None))
         if probs is not None:
@@ -156,7 +204,14 @@ class Evidence:
                 raise ShapeError(f"images: expected {n}, one per row, got {len(self.images)}")
         self.members = None if members is None else as_probs(members, "members", (None, n, k))
         self.mc = None if mc is None else as_probs(mc, "mc", (None, n, k))
+        self.augmented = (
+            None if augmented is None else as_probs(augmented, "augmented", (None, n, k))
+        )
         self.history = None if history is None else as_probs(history, "history", (None, n, k))
+        self.dynamics = None if dynamics is None else _records(dynamics, DYNAMICS, (n,), "dynamics")
+        self.nearest = None
+        if nearest is not None:
+            self.nearest = _records(nearest, NEAREST, (n, None), "nearest")
         self.embeddings = (
             None if embeddings is None else as_floats(embeddings, "embeddings", (n, None))
         )
@@ -172,6 +227,8 @@ class Evidence:
                 self.split = self.split.astype(np.str_)
             if self.split.dtype.kind != "U":
                 raise DTypeError("split: expected strings such as 'train', got integers")
+        self.in_sample = None if in_sample is None else _flags(in_sample, n)
+        self.provenance = dict(provenance or {})
         self._freeze()
 
     def _check_logits(self, logits: Floats) -> None:
@@ -257,6 +314,11 @@ class Evidence:
     def _source(self) -> tuple[Floats, bool]:
         """What scores are computed from, and whether these are logits."""
         return (self.probs, False) if self.logits is None else (self.logits, True)
+
+    @property
+    def draws(self) -> Floats | None:
+        """Several opinions on every image, (t, n, k): `mc` where it is known, else `members`."""
+        return self.members if self.mc is None else self.mc
 
     def _require_labels(self) -> NDArray[Any]:
         if self.labels is None:
@@ -370,6 +432,7 @@ class Evidence:
         rows = np.atleast_1d(rows)
         part = object.__new__(Evidence)
         part.classes = self.classes
+        part.provenance = dict(self.provenance)
         for name, axis in AXES.items():
             array = getattr(self, name)
             setattr(part, name, None if array is None else np.take(array, rows, axis=axis))
@@ -386,6 +449,29 @@ class Evidence:
             if self.has(name)
         )
         return text
+
+
+def _records(
+    values: Any, dtype: np.dtype[np.void], shape: tuple[int | None, ...], name: str
+) -> NDArray[np.void]:
+    """A structured array of exactly these fields."""
+    if not isinstance(values, np.ndarray) or values.dtype.names != dtype.names:
+        got = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
+        fields = ", ".join(dtype.names or ())
+        raise DTypeError(f"{name}: expected a structured array with the fields {fields}, got {got}")
+    fits = all(want in (None, got) for want, got in zip(shape, values.shape, strict=False))
+    if values.ndim != len(shape) or not fits:
+        raise ShapeError(f"{name}: expected {shape[0]} records, one per image, got {values.shape}")
+    return values.astype(dtype)
+
+
+def _flags(values: Any, n: int) -> NDArray[np.bool_]:
+    flags = np.asarray(values)
+    if flags.dtype.kind != "b":
+        raise DTypeError(f"in_sample: expected booleans, got dtype {flags.dtype}")
+    if flags.shape not in ((), (n,)):
+        raise ShapeError(f"in_sample: expected one value or {n}, one per image, got {flags.shape}")
+    return np.broadcast_to(flags, (n,)).copy()
 
 
 def _read_only(array: A) -> A:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore
+from ambigmnist._built_in import BUILT_IN
 from ambigmnist._names import suggest
 from ambigmnist._tables import html_table, text_table
 from ambigmnist.config import resolve_threads
@@ -23,7 +24,7 @@ __all__ = [
     "definition",
     "definitions",
     "find",
-    "is_built_in",
+    "is_row_score",
     "scores",
     "top",
 ]
@@ -31,7 +32,7 @@ __all__ = [
 ScoreFunction = Callable[[Evidence], ArrayLike]
 F = TypeVar("F", bound=Callable[[Evidence], Any])
 
-_FIELDS = tuple(AXES)
+_FIELDS = (*AXES, "draws")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,37 +69,21 @@ def _core_score(name: str, ev: Evidence) -> NDArray[np.float64]:
     return _ambigcore.scores(*ev._source, name, labels, resolve_threads(None))
 
 
-_NORTHCUTT = "Northcutt et al. 2021 (JAIR 70), confident learning"
-
-# name, formula, range, needs, source
-_BUILT_IN = (
-    ("least_confident", "1 - p1", "[0, 1 - 1/k]", "probs", "Lewis & Gale 1994 (SIGIR)"),
-    ("margin", "1 - (p1 - p2)", "[0, 1]", "probs", "Scheffer et al. 2001 (IDA)"),
-    ("entropy", "-sum p_j log p_j", "[0, log k]", "probs", "Shannon 1948"),
-    ("gini", "1 - sum p_j^2", "[0, 1 - 1/k]", "probs", "Breiman et al. 1984 (CART)"),
-    (
-        "confident_wrong",
-        "p1 if wrong, else p2 - 1",
-        "[1/k, 1], [-1, -1/2]",
-        "probs labels",
-        "this project: confident but wrong",
-    ),
-    ("self_confidence", "1 - p_g", "[0, 1]", "probs labels", _NORTHCUTT),
-    ("normalized_margin", "(1 - p_g + max_j!=g p_j) / 2", "[0, 1]", "probs labels", _NORTHCUTT),
-)
-_BUILT_IN_NAMES = frozenset(row[0] for row in _BUILT_IN)
+_CORE_ROW_SCORES = frozenset(row.name for row in BUILT_IN if row.function is None)
+_BUILT_IN_NAMES = frozenset(row.name for row in BUILT_IN)
 
 _registry: dict[str, Definition] = {
-    name: Definition(
-        name,
-        formula,
-        range_,
-        tuple(needs.split()),
-        source,
-        partial(_core_score, name),  # not a closure: a Ranking can be pickled
-        wrong_only=name == "confident_wrong",
+    row.name: Definition(
+        row.name,
+        row.formula,
+        row.range,
+        tuple(row.needs.split()),
+        row.source,
+        # not a closure: a Ranking can be pickled
+        partial(_core_score, row.name) if row.function is None else row.function,
+        wrong_only=row.name == "confident_wrong",
     )
-    for name, formula, range_, needs, source in _BUILT_IN
+    for row in BUILT_IN
 }
 
 
@@ -242,9 +227,9 @@ def check(ev: Evidence, record: Definition) -> None:
             )
 
 
-def is_built_in(record: Definition) -> bool:
+def is_row_score(record: Definition) -> bool:
     """Whether the core computes it, row by row."""
-    return record.name in _BUILT_IN_NAMES
+    return record.name in _CORE_ROW_SCORES
 
 
 def top(
@@ -263,7 +248,7 @@ def top(
 def scores(ev: Evidence, record: Definition) -> NDArray[np.float64]:
     """The checked scores of a definition: float64 (n,), no NaN."""
     check(ev, record)
-    if is_built_in(record):
+    if is_row_score(record):
         return _core_score(record.name, ev)
     try:
         result = np.asarray(record.function(ev))

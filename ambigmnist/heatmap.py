@@ -13,7 +13,7 @@ from ambigmnist import _ambigcore
 from ambigmnist._tables import html_table, text_table
 from ambigmnist._validate import as_int
 from ambigmnist.config import resolve_threads
-from ambigmnist.definitions import Definition, check, find, is_built_in, top
+from ambigmnist.definitions import Definition, check, find, is_row_score, top
 from ambigmnist.errors import ArgumentError
 from ambigmnist.evidence import Evidence
 from ambigmnist.ranking import Ranking, rank, top_ranking
@@ -169,7 +169,7 @@ def heatmap(
         return _count(ev, record, head, bool(normalize))
     given, (values, is_logits) = ev.given_index, ev._source
     chosen: Ranking | None = None
-    if among is not None or not is_built_in(record):
+    if among is not None or not is_row_score(record):
         chosen = _head(ev, record, ev.n if among is None else among)
     if chosen is not None and len(chosen) < ev.n:
         values, given = values[chosen.indices], given[chosen.indices]
@@ -185,7 +185,7 @@ def _default_among(n: int) -> int:
 
 def _head(ev: Evidence, record: Definition, among: int) -> Ranking:
     """The `among` most ambiguous images, right predictions too."""
-    if is_built_in(record):
+    if is_row_score(record):
         return Ranking(ev, record, *top(ev, record, among))
     return rank(ev, record, among)
 
@@ -239,7 +239,7 @@ def summarise(
         raise ArgumentError("by: expected at least one definition, got none")
     for record in records:
         check(ev, record)
-    quick = [record for record in records if is_built_in(record)]
+    quick = [record for record in records if is_row_score(record)]
     tops = [(record.name, min(k, ev.n), record.wrong_only) for record in quick]
     if records[0] in quick:
         tops.append((records[0].name, among, False))

@@ -15,7 +15,7 @@ from ambigmnist import _ambigcore
 from ambigmnist._files import PathLike, atomic_write
 from ambigmnist._tables import html_table, text_table
 from ambigmnist._validate import as_array, as_int
-from ambigmnist.definitions import Definition, find, is_built_in, top
+from ambigmnist.definitions import Definition, find, is_row_score, top
 from ambigmnist.definitions import scores as scores_of
 from ambigmnist.errors import (
     ArgumentError,
@@ -328,7 +328,7 @@ def rank(
     record = find(by)
     if k is not None:
         k = as_int(k, "k", least=0)
-        if where is None and is_built_in(record):
+        if where is None and is_row_score(record):
             return top_ranking(ev, record, *top(ev, record, k, wrong_only=record.wrong_only), k)
     scores = scores_of(ev, record)
     rows = np.arange(ev.n) if where is None else _as_rows(where, ev.n)

@@ -19,7 +19,12 @@ _Index = NDArray[np.intp]
 _Bool = NDArray[np.bool_]
 _Floats = _F32 | _F64
 _Tops = tuple[tuple[str, int, bool], ...]  # name, k, wrong predictions only
-_Examples = tuple[NDArray[Any], _I32 | None, _F32 | None, _F32 | None, _Index]
+# images, labels, soft labels, weights, index; what training sees of each image, the epoch of el2n
+_Examples = (
+    tuple[NDArray[Any], _I32 | None, _F32 | None, _F32 | None, _Index]
+    | tuple[NDArray[Any], _I32 | None, _F32 | None, _F32 | None, _Index, _F64 | None, int]
+)
+_View = tuple[int, int, float, float]  # seed, number, shift in pixels, angle in radians
 _TrainState = tuple[int, int, float, float, float, _F32, _F32, _F32 | None, _F32 | None]
 
 # base
@@ -84,6 +89,8 @@ def top_k(scores: _F64, k: int, /) -> _Index: ...
 def neighbours(values: _Floats, k: int, threads: int, /) -> tuple[_Index, _F64]: ...
 
 # networks and training
+def finish_dynamics(seen: _F64, /) -> _F64: ...
+def mean_deviation(x: _F32, threads: int, /) -> _F64: ...
 def stratified_split(
     labels: _I32, classes: int, fraction: float, seed: int, /
 ) -> tuple[_Index, _Index, int, int]: ...
@@ -103,6 +110,20 @@ class Network:
     def get_params(self, /) -> _F32: ...
     def set_params(self, params: _F32, /) -> None: ...
     def forward(self, images: NDArray[Any], last: int, threads: int, /) -> _F32: ...
+    def forward_some(
+        self,
+        images: NDArray[Any],
+        index: _Index | None,
+        last: int,
+        view: _View | None,
+        threads: int,
+        /,
+    ) -> _F32: ...
+    def draws(
+        self, images: NDArray[Any], index: _Index | None, seed: int, draws: int, threads: int, /
+    ) -> _F32: ...
+    def gradient_norms(self, examples: _Examples, loss: int, threads: int, /) -> _F64: ...
+    def pixel_gradients(self, examples: _Examples, threads: int, /) -> _F32: ...
     def probabilities(self, images: NDArray[Any], threads: int, /) -> _F32: ...
     def train_begin(
         self,

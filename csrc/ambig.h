@@ -14,7 +14,8 @@
 #ifndef AMBIG_AMBIG_H
 #define AMBIG_AMBIG_H
 
-/* Status codes and errors; allocator counters; the pool; random numbers; exp, log, sin, cos; CPU.
+/* Status codes and errors; allocator counters; the pool; random numbers; exp, log, sin, cos; CPU;
+ * the training history of one image.
  */
 #include "base/status.h"
 #include "base/alloc.h"
@@ -23,6 +24,7 @@
 #include "base/rng.h"
 #include "base/elementary.h"
 #include "base/cpu.h"
+#include "base/dynamics.h"
 
 /* The instruction set in force. */
 #include "kernels/kernels.h"
@@ -34,8 +36,10 @@
 /* Networks: am_net_create, am_net_init, am_net_set_params, am_net_forward. */
 #include "net/net.h"
 
-/* Training: am_trainer_create, am_trainer_epoch, am_trainer_export; splits; schedules. */
+/* Training: am_trainer_create, am_trainer_epoch, am_trainer_export; splits; schedules; gradients of
+ * single images. */
 #include "train/train.h"
+#include "train/gradients.h"
 
 /* Files, as buffers. */
 #include "data/idx.h"

@@ -14,6 +14,7 @@ typedef enum am_stream {
     AM_STREAM_SHUFFLE = 2,
     AM_STREAM_DROPOUT = 3,
     AM_STREAM_SPLIT = 4,
+    AM_STREAM_VIEW = 5,
 } am_stream;
 
 /* Four words from a counter and a key. */

@@ -11,6 +11,7 @@
 #include "../base/control.h"
 #include "../base/pool.h"
 #include "../layers/layers.h"
+#include "view.h"
 
 #define AM_MAX_LAYERS 64
 #define AM_CHUNK 16 /* images that one task of a loop takes */
@@ -94,9 +95,10 @@ typedef struct am_images {
     const void *data; /* (n, h, w, c), uint8 0..255 or float */
     int is_u8;
     int64_t n, h, w, c;
+    const am_view *view; /* how they are looked at; NULL: as they are */
 } am_images;
 
-/* One image as floats; uint8 is divided by 255. */
+/* One image, or its view, as floats; uint8 is divided by 255. */
 void am_load_image(float *dst, const am_images *images, int64_t index);
 /* Starts to fetch it: shuffled images come from far away. */
 void am_prefetch_image(const am_images *images, int64_t index);
@@ -117,8 +119,8 @@ typedef struct am_workspace {
     const float *cut;   /* packed weights of a conv layer whose block is not run to its end */
 } am_workspace;
 
-/* Layers 0..last-1 on image i of the chunk (all of them before the first dense layer). */
-void am_forward_image(const am_net *net, const am_workspace *ws, int last, int64_t i);
+/* Layers first..last-1 on image i of the chunk (all of them before the first dense layer). */
+void am_forward_image(const am_net *net, const am_workspace *ws, int first, int last, int64_t i);
 /* One layer at or after the first dense layer, on `rows` images. */
 void am_forward_rows(const am_net *net, const am_workspace *ws, const am_layer *layer,
                      int64_t rows);
@@ -128,6 +130,12 @@ void am_forward_rows(const am_net *net, const am_workspace *ws, const am_layer *
 am_status am_net_forward(const am_net *net, const am_images *images, const int64_t *index,
                          int64_t n, int last, int threads, am_control *control, float *out,
                          am_error *err);
+/* out (draws, n, k) = the logits of the images index[0..n) with dropout on, as many times: a
+ * function of the seed, the draw and the place of the image in `index` (Gal, Ghahramani: Dropout as
+ * a Bayesian approximation, 2016). What comes before the first dropout is computed once. */
+am_status am_net_draws(const am_net *net, const am_images *images, const int64_t *index, int64_t n,
+                       uint64_t seed, int draws, int threads, am_control *control, float *out,
+                       am_error *err);
 /* p (n, k) = softmax of the rows of z; p may be z */
 am_status am_softmax_rows(float *p, const float *z, int64_t n, int64_t k, int threads,
                           am_error *err);

@@ -23,6 +23,9 @@ PyObject *am_network_module(network *self);
 /* Takes the network for this call alone; BusyError and -1 when it is in use. */
 int am_network_begin_write(network *self);
 void am_network_end_write(network *self);
+/* Takes the network for reading, with others; BusyError and -1 while a call changes it. */
+int am_network_begin_read(network *self);
+void am_network_end_read(network *self);
 /* (n, h, w, c) of uint8 or float32 */
 int am_to_images(PyObject *module, PyObject *object, am_images *images);
 /* float32, as many as there are parameters */
@@ -35,5 +38,7 @@ PyObject *am_network_train_progress(network *self, PyObject *unused);
 PyObject *am_network_train_export(network *self, PyObject *unused);
 PyObject *am_network_train_import(network *self, PyObject *tuple);
 PyObject *am_network_train_end(network *self, PyObject *restore);
+PyObject *am_network_gradient_norms(network *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *am_network_pixel_gradients(network *self, PyObject *const *args, Py_ssize_t nargs);
 
 #endif

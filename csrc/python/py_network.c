@@ -32,8 +32,8 @@ forget_lost_users(network *self)
     atomic_store(&self->forks, forks);
 }
 
-static int
-begin_read(network *self)
+int
+am_network_begin_read(network *self)
 {
     forget_lost_users(self);
     int users = atomic_load(&self->users);
@@ -45,8 +45,8 @@ begin_read(network *self)
     return busy(self);
 }
 
-static void
-end_read(network *self)
+void
+am_network_end_read(network *self)
 {
     int users = atomic_load(&self->users);
     while (users > 0 && !atomic_compare_exchange_weak(&self->users, &users, users - 1)) {
@@ -197,7 +197,7 @@ network_get_params(network *self, PyObject *unused)
 {
     (void)unused;
     PyObject *params = am_new_array(1, (npy_intp[]){self->net->n_params}, NPY_FLOAT32);
-    if (params == NULL || begin_read(self) < 0) {
+    if (params == NULL || am_network_begin_read(self) < 0) {
         Py_XDECREF(params);
         return NULL;
     }
@@ -205,7 +205,7 @@ network_get_params(network *self, PyObject *unused)
     Py_BEGIN_ALLOW_THREADS;
     am_net_get_params(self->net, out);
     Py_END_ALLOW_THREADS;
-    end_read(self);
+    am_network_end_read(self);
     return params;
 }
 
@@ -249,17 +249,40 @@ am_to_images(PyObject *module, PyObject *object, am_images *images)
         return -1;
     }
     const npy_intp *d = PyArray_DIMS(array);
-    *images = (am_images){PyArray_DATA(array), is_u8, d[0], d[1], d[2], d[3]};
+    *images = (am_images){PyArray_DATA(array), is_u8, d[0], d[1], d[2], d[3], NULL};
+    return 0;
+}
+
+/* Rows of `index`, intp, each one of the images. */
+static int
+to_index(network *self, PyObject *object, const am_images *images, const int64_t **index,
+         int64_t *n)
+{
+    core_state *state = PyModule_GetState(am_network_module(self));
+    PyArrayObject *array;
+    if (am_to_optional_array(am_network_module(self), object, "index", NPY_INTP, 1, &array) < 0) {
+        return -1;
+    }
+    *index = array == NULL ? NULL : PyArray_DATA(array);
+    *n = array == NULL ? images->n : PyArray_DIM(array, 0);
+    for (int64_t i = 0; array != NULL && i < *n; i++) {
+        if ((*index)[i] < 0 || (*index)[i] >= images->n) {
+            PyErr_Format(state->exceptions[AM_ERR_VALUE], "index: expected 0..%lld, got %lld",
+                         (long long)(images->n - 1), (long long)(*index)[i]);
+            return -1;
+        }
+    }
     return 0;
 }
 
 /* The output of layer last - 1 for images, (n, numbers), or with `softmax` that of each row. */
 static PyObject *
-run_forward(network *self, const am_images *images, int last, int threads, int softmax)
+run_forward(network *self, const am_images *images, const int64_t *index, int64_t n, int last,
+            int threads, int softmax)
 {
-    const npy_intp shape[] = {images->n, self->net->layers[last - 1].out_size};
+    const npy_intp shape[] = {n, self->net->layers[last - 1].out_size};
     PyObject *out = am_new_array(2, shape, NPY_FLOAT32);
-    if (out == NULL || begin_read(self) < 0) {
+    if (out == NULL || am_network_begin_read(self) < 0) {
         Py_XDECREF(out);
         return NULL;
     }
@@ -269,12 +292,12 @@ run_forward(network *self, const am_images *images, int last, int threads, int s
     am_py_poll poll;
     am_poll_begin(&poll, Py_None, &control);
     am_status status =
-        am_net_forward(self->net, images, NULL, images->n, last, threads, &control, values, &error);
+        am_net_forward(self->net, images, index, n, last, threads, &control, values, &error);
     if (status == AM_OK && softmax) {
         status = am_softmax_rows(values, values, shape[0], shape[1], threads, &error);
     }
     am_poll_end(&poll);
-    end_read(self);
+    am_network_end_read(self);
     if (status != AM_OK) {
         Py_DECREF(out);
         return am_raise(am_network_module(self), status, &error);
@@ -282,23 +305,116 @@ run_forward(network *self, const am_images *images, int last, int threads, int s
     return out;
 }
 
+static int
+to_last(network *self, PyObject *object, int *last)
+{
+    core_state *state = PyModule_GetState(am_network_module(self));
+    if (am_to_int(object, "last", last) < 0) {
+        return -1;
+    }
+    if (*last < 1 || *last > self->net->n_layers) {
+        PyErr_Format(state->exceptions[AM_ERR_VALUE], "layer: expected 1 to %d, got %d",
+                     self->net->n_layers, *last);
+        return -1;
+    }
+    return 0;
+}
+
 static PyObject *
 network_forward(network *self, PyObject *const *args, Py_ssize_t nargs)
 {
-    PyObject *module = am_network_module(self);
-    core_state *state = PyModule_GetState(module);
     am_images images;
     int last, threads;
-    if (am_arity("forward", nargs, 3) < 0 || am_to_images(module, args[0], &images) < 0 ||
-        am_to_int(args[1], "last", &last) < 0 || am_to_int(args[2], "threads", &threads) < 0) {
+    if (am_arity("forward", nargs, 3) < 0 ||
+        am_to_images(am_network_module(self), args[0], &images) < 0 ||
+        to_last(self, args[1], &last) < 0 || am_to_int(args[2], "threads", &threads) < 0) {
         return NULL;
     }
-    if (last < 1 || last > self->net->n_layers) {
-        PyErr_Format(state->exceptions[AM_ERR_VALUE], "layer: expected 1 to %d, got %d",
-                     self->net->n_layers, last);
+    return run_forward(self, &images, NULL, images.n, last, threads, 0);
+}
+
+/* (seed, number, shift, angle), or None */
+static int
+to_view(network *self, PyObject *object, am_view *view, am_images *images)
+{
+    core_state *state = PyModule_GetState(am_network_module(self));
+    PyObject *seed;
+    unsigned int number;
+    if (object == Py_None) {
+        return 0;
+    }
+    if (!PyTuple_Check(object)) {
+        PyErr_Format(PyExc_TypeError, "view: expected a tuple or None, got %R",
+                     (PyObject *)Py_TYPE(object));
+        return -1;
+    }
+    if (!PyArg_ParseTuple(object, "OIdd", &seed, &number, &view->shift, &view->angle) ||
+        am_to_seed(seed, "seed", &view->seed) < 0) {
+        return -1;
+    }
+    if (!(view->shift >= 0 && view->shift < 1e6 && view->angle >= 0 && view->angle < 1e3)) {
+        PyErr_SetString(state->exceptions[AM_ERR_VALUE],
+                        "view: expected a shift of 0 to 1e6 pixels and an angle of 0 to 1e3");
+        return -1;
+    }
+    view->number = number;
+    images->view = view;
+    return 0;
+}
+
+static PyObject *
+network_forward_some(network *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    am_images images;
+    am_view view;
+    const int64_t *index;
+    int64_t n;
+    int last, threads;
+    if (am_arity("forward_some", nargs, 5) < 0 ||
+        am_to_images(am_network_module(self), args[0], &images) < 0 ||
+        to_index(self, args[1], &images, &index, &n) < 0 || to_last(self, args[2], &last) < 0 ||
+        to_view(self, args[3], &view, &images) < 0 || am_to_int(args[4], "threads", &threads) < 0) {
         return NULL;
     }
-    return run_forward(self, &images, last, threads, 0);
+    return run_forward(self, &images, index, n, last, threads, 0);
+}
+
+static PyObject *
+network_draws(network *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *module = am_network_module(self);
+    am_images images;
+    const int64_t *index;
+    int64_t n;
+    uint64_t seed;
+    int draws, threads;
+    if (am_arity("draws", nargs, 5) < 0 || am_to_images(module, args[0], &images) < 0 ||
+        to_index(self, args[1], &images, &index, &n) < 0 ||
+        am_to_seed(args[2], "seed", &seed) < 0 || am_to_int(args[3], "draws", &draws) < 0 ||
+        am_to_int(args[4], "threads", &threads) < 0) {
+        return NULL;
+    }
+    const npy_intp shape[] = {draws < 0 ? 0 : draws, n,
+                              self->net->layers[self->net->n_layers - 1].out_size};
+    PyObject *out = am_new_array(3, shape, NPY_FLOAT32);
+    if (out == NULL || am_network_begin_read(self) < 0) {
+        Py_XDECREF(out);
+        return NULL;
+    }
+    float *values = PyArray_DATA((PyArrayObject *)out);
+    am_error error;
+    am_control control;
+    am_py_poll poll;
+    am_poll_begin(&poll, Py_None, &control);
+    am_status status =
+        am_net_draws(self->net, &images, index, n, seed, draws, threads, &control, values, &error);
+    am_poll_end(&poll);
+    am_network_end_read(self);
+    if (status != AM_OK) {
+        Py_DECREF(out);
+        return am_raise(module, status, &error);
+    }
+    return out;
 }
 
 static PyObject *
@@ -311,7 +427,7 @@ network_probabilities(network *self, PyObject *const *args, Py_ssize_t nargs)
         am_to_int(args[1], "threads", &threads) < 0) {
         return NULL;
     }
-    return run_forward(self, &images, self->net->n_layers, threads, 1);
+    return run_forward(self, &images, NULL, images.n, self->net->n_layers, threads, 1);
 }
 
 /* --- the type -------------------------------------------------------------------------------- */
@@ -328,6 +444,19 @@ static PyMethodDef network_methods[] = {
      "set_params($self, params, /)\n--\n\nThe inverse of get_params."},
     {"forward", (PyCFunction)(void (*)(void))network_forward, METH_FASTCALL,
      "forward($self, images, last, threads, /)\n--\n\nOutput of layer last - 1, (n, numbers)."},
+    {"forward_some", (PyCFunction)(void (*)(void))network_forward_some, METH_FASTCALL,
+     "forward_some($self, images, index, last, view, threads, /)\n--\n\n"
+     "The same of the images `index` (None: all), looked at as `view` says: None, or (seed, "
+     "number, shift in pixels, angle in radians)."},
+    {"draws", (PyCFunction)(void (*)(void))network_draws, METH_FASTCALL,
+     "draws($self, images, index, seed, draws, threads, /)\n--\n\n"
+     "Logits with dropout on, (draws, n, k)."},
+    {"gradient_norms", (PyCFunction)(void (*)(void))am_network_gradient_norms, METH_FASTCALL,
+     "gradient_norms($self, examples, loss, threads, /)\n--\n\n"
+     "The norm of the gradient of each example's loss by all parameters, float64 (n,)."},
+    {"pixel_gradients", (PyCFunction)(void (*)(void))am_network_pixel_gradients, METH_FASTCALL,
+     "pixel_gradients($self, examples, threads, /)\n--\n\n"
+     "The gradient of each example's label's logit by the pixels, (n, h, w, c)."},
     {"probabilities", (PyCFunction)(void (*)(void))network_probabilities, METH_FASTCALL,
      "probabilities($self, images, threads, /)\n--\n\nSoftmax of the last layer's output, (n, k)."},
     {"train_begin", (PyCFunction)(void (*)(void))am_network_train_begin, METH_VARARGS,

@@ -1,6 +1,8 @@
 /* The methods of Network that train it, and the split. */
 #include "network.h"
 
+#include "../train/gradients.h"
+
 /* Frees the trainer before, which train_progress may be looking at for a moment. */
 static void
 set_trainer(network *self, am_trainer *trainer)
@@ -63,26 +65,32 @@ begin_trainer(network *self, const char *caller)
     return 0;
 }
 
-/* (images, labels | None, soft | None, weights | None, index): labels int32 (n,), soft float32
- * (n, k), weights float32 (n,), index intp. */
+/* (images, labels | None, soft | None, weights | None, index[, dynamics, early]): labels int32
+ * (n,), soft float32 (n, k), weights float32 (n,), index intp; dynamics float64 (n,
+ * AM_DYNAMICS_SIZE), written to, early: the number of the epoch for el2n. */
 static int
 to_examples(network *self, PyObject *tuple, am_examples *examples)
 {
     PyObject *module = am_network_module(self);
     core_state *state = PyModule_GetState(module);
     PyObject *images, *labels, *soft, *weights, *index;
-    PyArrayObject *a_labels, *a_soft, *a_weights, *a_index;
+    PyObject *dynamics = Py_None;
+    long long early = 1;
+    PyArrayObject *a_labels, *a_soft, *a_weights, *a_index, *a_dynamics = NULL;
     if (!PyTuple_Check(tuple)) {
         PyErr_Format(PyExc_TypeError, "examples: expected a tuple, got %R",
                      (PyObject *)Py_TYPE(tuple));
         return -1;
     }
-    if (!PyArg_ParseTuple(tuple, "OOOOO", &images, &labels, &soft, &weights, &index) ||
+    if (!PyArg_ParseTuple(tuple, "OOOOO|OL", &images, &labels, &soft, &weights, &index, &dynamics,
+                          &early) ||
         am_to_images(module, images, &examples->images) < 0 ||
         am_to_optional_array(module, labels, "labels", NPY_INT32, 1, &a_labels) < 0 ||
         am_to_optional_array(module, soft, "labels", NPY_FLOAT32, 2, &a_soft) < 0 ||
         am_to_optional_array(module, weights, "sample_weight", NPY_FLOAT32, 1, &a_weights) < 0 ||
-        !(a_index = am_to_array(module, index, "index", NPY_INTP, 1, 0))) {
+        !(a_index = am_to_array(module, index, "index", NPY_INTP, 1, 0)) ||
+        (dynamics != Py_None &&
+         !(a_dynamics = am_to_array(module, dynamics, "dynamics", NPY_FLOAT64, 2, 1)))) {
         return -1;
     }
     const npy_intp n = examples->images.n;
@@ -95,6 +103,14 @@ to_examples(network *self, PyObject *tuple, am_examples *examples)
                      "expected one label and one weight for each of the %zd images", (Py_ssize_t)n);
         return -1;
     }
+    if (a_dynamics != NULL &&
+        (PyArray_DIM(a_dynamics, 0) != n || PyArray_DIM(a_dynamics, 1) != AM_DYNAMICS_SIZE)) {
+        PyErr_Format(state->exceptions[AM_ERR_SHAPE], "dynamics: expected (%zd, %d)", (Py_ssize_t)n,
+                     AM_DYNAMICS_SIZE);
+        return -1;
+    }
+    examples->dynamics = a_dynamics == NULL ? NULL : PyArray_DATA(a_dynamics);
+    examples->early = early;
     examples->labels = a_labels == NULL ? NULL : PyArray_DATA(a_labels);
     examples->soft = a_soft == NULL ? NULL : PyArray_DATA(a_soft);
     examples->weights = a_weights == NULL ? NULL : PyArray_DATA(a_weights);
@@ -246,6 +262,123 @@ am_network_train_end(network *self, PyObject *restore)
     return PyBool_FromLong(restored);
 }
 
+/* --- gradients of single images ----------------------------------------------------------------
+ */
+
+/* Takes the network alone: the passes below share its scratch with nobody, but read its weights. */
+static PyObject *
+run_gradients(network *self, PyObject *tuple, int loss, PyObject *threads_object)
+{
+    PyObject *module = am_network_module(self);
+    am_examples examples = {0};
+    int threads;
+    if (to_examples(self, tuple, &examples) < 0 ||
+        am_to_int(threads_object, "threads", &threads) < 0) {
+        return NULL;
+    }
+    const am_net *net = self->net;
+    const npy_intp shape[] = {examples.n, net->h, net->w, net->c};
+    PyObject *out =
+        loss < 0 ? am_new_array(4, shape, NPY_FLOAT32) : am_new_array(1, shape, NPY_FLOAT64);
+    if (out == NULL || am_network_begin_read(self) < 0) {
+        Py_XDECREF(out);
+        return NULL;
+    }
+    void *data = PyArray_DATA((PyArrayObject *)out);
+    am_error error;
+    am_control control;
+    am_py_poll poll;
+    am_poll_begin(&poll, Py_None, &control);
+    am_status status =
+        loss < 0 ? am_pixel_gradients(self->net, &examples, threads, &control, data, &error)
+                 : am_gradient_norms(self->net, &examples, (am_loss)loss, threads, &control, data,
+                                     &error);
+    am_poll_end(&poll);
+    am_network_end_read(self);
+    if (status != AM_OK) {
+        Py_DECREF(out);
+        return am_raise(module, status, &error);
+    }
+    return out;
+}
+
+PyObject *
+am_network_gradient_norms(network *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    core_state *state = PyModule_GetState(am_network_module(self));
+    int loss;
+    if (am_arity("gradient_norms", nargs, 3) < 0 || am_to_int(args[1], "loss", &loss) < 0) {
+        return NULL;
+    }
+    if (loss != AM_LOSS_SOFTMAX && loss != AM_LOSS_SIGMOID) {
+        PyErr_Format(state->exceptions[AM_ERR_VALUE], "loss: expected 0 or 1, got %d", loss);
+        return NULL;
+    }
+    return run_gradients(self, args[0], loss, args[2]);
+}
+
+PyObject *
+am_network_pixel_gradients(network *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (am_arity("pixel_gradients", nargs, 2) < 0) {
+        return NULL;
+    }
+    return run_gradients(self, args[0], -1, args[1]);
+}
+
+static PyObject *
+finish_dynamics(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    core_state *state = PyModule_GetState(module);
+    PyArrayObject *seen;
+    if (am_arity("finish_dynamics", nargs, 1) < 0 ||
+        !(seen = am_to_array(module, args[0], "seen", NPY_FLOAT64, 2, 0))) {
+        return NULL;
+    }
+    const npy_intp shape[] = {PyArray_DIM(seen, 0), AM_N_DYNAMICS};
+    if (PyArray_DIM(seen, 1) != AM_DYNAMICS_SIZE) {
+        PyErr_Format(state->exceptions[AM_ERR_SHAPE], "seen: expected (n, %d), got (n, %zd)",
+                     AM_DYNAMICS_SIZE, (Py_ssize_t)PyArray_DIM(seen, 1));
+        return NULL;
+    }
+    PyObject *out = am_new_array(2, shape, NPY_FLOAT64);
+    for (npy_intp i = 0; out != NULL && i < shape[0]; i++) {
+        am_dynamics_finish((const am_dynamics *)PyArray_DATA(seen) + i,
+                           (double *)PyArray_DATA((PyArrayObject *)out) + i * AM_N_DYNAMICS);
+    }
+    return out;
+}
+
+static PyObject *
+mean_deviation(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    PyArrayObject *x;
+    int threads;
+    if (am_arity("mean_deviation", nargs, 2) < 0 ||
+        !(x = am_to_array(module, args[0], "x", NPY_FLOAT32, 3, 0)) ||
+        am_to_int(args[1], "threads", &threads) < 0) {
+        return NULL;
+    }
+    const npy_intp *d = PyArray_DIMS(x);
+    PyObject *out = am_new_array(1, &d[1], NPY_FLOAT64);
+    if (out == NULL) {
+        return NULL;
+    }
+    const float *values = PyArray_DATA(x);
+    double *data = PyArray_DATA((PyArrayObject *)out);
+    am_error error;
+    am_control control;
+    am_py_poll poll;
+    am_poll_begin(&poll, Py_None, &control);
+    am_status status = am_mean_deviation(values, d[0], d[1], d[2], threads, &control, data, &error);
+    am_poll_end(&poll);
+    if (status != AM_OK) {
+        Py_DECREF(out);
+        return am_raise(module, status, &error);
+    }
+    return out;
+}
+
 /* --- splits ---------------------------------------------------------------------------------- */
 
 static PyObject *
@@ -285,6 +418,12 @@ stratified_split(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 }
 
 PyMethodDef am_train_methods[] = {
+    {"finish_dynamics", (PyCFunction)(void (*)(void))finish_dynamics, METH_FASTCALL,
+     "finish_dynamics($module, seen, /)\n--\n\n"
+     "The numbers of finished training histories, float64 (n, 10)."},
+    {"mean_deviation", (PyCFunction)(void (*)(void))mean_deviation, METH_FASTCALL,
+     "mean_deviation($module, x, threads, /)\n--\n\n"
+     "x (t, n, d): the standard deviation over t, averaged over d, float64 (n,)."},
     {"stratified_split", (PyCFunction)(void (*)(void))stratified_split, METH_FASTCALL,
      "stratified_split($module, labels, classes, fraction, seed, /)\n--\n\n"
      "(train, held, n_train, n_held): index arrays whose first entries count."},

@@ -72,7 +72,7 @@ plan_slot(am_arena *arena, const am_step *step, am_slot *slot)
         if (is_kind(net, l, AM_CONV2D) && net->layers[l].w_size > block) {
             block = net->layers[l].w_size;
         }
-        if (is_kind(net, l, AM_DROPOUT)) {
+        if (is_kind(net, l, AM_DROPOUT) && step->config != NULL) {
             ws->keep[l] = am_carve(arena, rows, size);
         }
         if (is_kind(net, l, AM_DENSE) && am_packed_size(BLOCK_ROWS, size) > block) {
@@ -80,7 +80,7 @@ plan_slot(am_arena *arena, const am_step *step, am_slot *slot)
         }
     }
     const int64_t k = net->layers[net->n_layers - 1].out_size;
-    ws->seed = step->config->seed;
+    ws->seed = step->config == NULL ? 0 : step->config->seed;
     ws->scratch = am_carve(arena, net->scratch_back_size, sizeof(float));
     slot->block_gradient = am_carve(arena, block, sizeof(float));
     slot->onehot = am_carve(arena, k, sizeof(float));
@@ -118,11 +118,13 @@ am_step_plan(am_arena *arena, am_step *step)
                                              am_panels(layer->out_size) * AM_PANEL);
         }
     }
-    step->losses = am_carve(arena, step->batch, sizeof(double));
-    step->right = am_carve(arena, step->batch, 1);
-    step->optimizer.v = am_carve(arena, net->n_stored, sizeof(float));
-    if (step->config->optimizer == AM_ADAM) {
-        step->optimizer.m = am_carve(arena, net->n_stored, sizeof(float));
+    if (step->config != NULL) {
+        step->losses = am_carve(arena, step->batch, sizeof(double));
+        step->right = am_carve(arena, step->batch, 1);
+        step->optimizer.v = am_carve(arena, net->n_stored, sizeof(float));
+        if (step->config->optimizer == AM_ADAM) {
+            step->optimizer.m = am_carve(arena, net->n_stored, sizeof(float));
+        }
     }
     step->slots = am_carve(arena, step->threads, sizeof *step->slots);
     for (int i = 0; i < step->threads; i++) {
@@ -137,8 +139,11 @@ pack_back(am_step *step, const am_layer *layer, int64_t first, int64_t last)
     const am_net *net = step->net;
     float *packed = step->packed_back + layer->packed_back;
     const float *w = net->params + layer->w;
-    if (layer == &net->layers[net->first_trainable] || layer->sampled) {
-        return; /* nobody asks for the gradient of its input, or it is made of the weights as are */
+    if (layer == &net->layers[net->first_trainable] && !step->to_pixels) {
+        return; /* nobody asks for the gradient of its input */
+    }
+    if (layer->sampled) {
+        return; /* made of the weights as they are */
     }
     if (layer->block) {
         am_conv_pool_pack_back(packed, w, &layer->fused);
@@ -201,145 +206,21 @@ chunk_loss(const step_job *job, am_slot *slot, int64_t start, int64_t rows)
         const double weight = weights == NULL ? 1.0 : weights[example];
         step->losses[start + i] = weight * am_loss_forward(loss, slot->p, z, y, k);
         step->right[start + i] = am_argmax(z, k) == am_argmax(y, k);
+        if (job->examples->dynamics != NULL) {
+            am_dynamics_add_logits(&job->examples->dynamics[example], z, k, am_argmax(y, k),
+                                   job->examples->early);
+        }
         am_loss_backward(loss, slot->grad[output->value_out] + i * k, slot->p, y,
                          weight / (double)job->n, k);
     }
 }
 
-/* The dense part backwards, on the whole chunk. */
-static void
-backward_rows(const step_job *job, am_slot *slot, int64_t start, int64_t rows)
-{
-    const am_step *step = job->step;
-    const am_net *net = step->net;
-    for (int l = net->n_layers - 1; l >= net->first_dense; l--) {
-        const am_layer *layer = &net->layers[l];
-        float *dy = slot->grad[layer->value_out];
-        if (layer->spec.kind == AM_DENSE) {
-            am_pack_rows(step->batch_dy[l], dy, job->n, layer->out_size, layer->out_size, start,
-                         start + rows);
-            if (layer->sampled && l > net->first_trainable) {
-                am_dense_backward_data_sampled(
-                    slot->grad[layer->value_in], dy, slot->ws.value[layer->value_in],
-                    net->params + layer->w, rows, layer->in_size, layer->out_size);
-            }
-            else if (l > net->first_trainable) {
-                am_dense_backward_data(slot->grad[layer->value_in], dy,
-                                       step->packed_back + layer->packed_back, rows, layer->in_size,
-                                       layer->out_size, l + 1 < net->n_layers);
-            }
-        }
-        else if (layer->spec.kind == AM_RELU) {
-            am_get_kernels()->relu_gradient(dy, dy, slot->ws.value[layer->value_out],
-                                            rows * layer->out_size);
-        }
-        else if (layer->spec.kind == AM_DROPOUT) {
-            am_dropout_apply(dy, dy, slot->ws.keep[l], layer->spec.rate, rows * layer->out_size);
-        }
-    }
-}
-
-/* The gradient of value v for image i of the chunk: of all its images where a dense layer reads the
- * value, else of the group in work. */
-static float *
-gradient_of(const am_step *step, const am_slot *slot, int v, int64_t i)
+am_status
+am_step_forward(const am_step *step, int slot, const am_examples *examples, const int64_t *order,
+                int64_t start, int64_t rows, am_control *control, am_error *err)
 {
     const am_net *net = step->net;
-    const int64_t place = v < net->layers[net->first_dense].value_in ? i % AM_GROUP : i;
-    return slot->grad[v] + place * slot->grad_stride[v];
-}
-
-/* The block that starts at layer l backwards, on images first..first + n of the chunk. */
-static void
-backward_block(const am_step *step, am_slot *slot, float *conv_grads, int l, int64_t first,
-               int64_t n)
-{
-    const am_net *net = step->net;
-    const am_workspace *ws = &slot->ws;
-    const am_layer *layer = &net->layers[l];
-    const int pool = l + AM_BLOCK_LAYERS - 1;
-    const int in = layer->value_in, out = net->layers[pool].value_out;
-    const am_conv_pool_images images = {
-        .n = n,
-        .x = ws->value[in] + first * ws->value_stride[in],
-        .x_image = ws->value_stride[in],
-        .y = ws->value[out] + first * ws->value_stride[out],
-        .y_image = ws->value_stride[out],
-        .dy = gradient_of(step, slot, out, first),
-        .dy_image = slot->grad_stride[out],
-        .argmax = ws->argmax[pool] + first * ws->argmax_stride[pool],
-        .argmax_image = ws->argmax_stride[pool],
-    };
-    float *dx = l > net->first_trainable ? gradient_of(step, slot, in, first) : NULL;
-    am_conv_pool_backward(dx, slot->grad_stride[in], conv_grads + layer->w, conv_grads + layer->b,
-                          &images, step->packed_back + layer->packed_back, &layer->fused,
-                          ws->scratch);
-}
-
-/* Layer l backwards, on image i of the chunk. */
-static void
-backward_layer(const am_step *step, am_slot *slot, float *conv_grads, int l, int64_t i)
-{
-    const am_net *net = step->net;
-    const am_workspace *ws = &slot->ws;
-    const am_layer *layer = &net->layers[l];
-    const int in = layer->value_in, out = layer->value_out;
-    const float *x = ws->value[in] + i * ws->value_stride[in];
-    const float *y = ws->value[out] + i * ws->value_stride[out];
-    float *dx = gradient_of(step, slot, in, i);
-    float *dy = gradient_of(step, slot, out, i);
-    if (layer->spec.kind == AM_CONV2D) {
-        am_conv2d_backward_weights(conv_grads + layer->w, conv_grads + layer->b, dy, x,
-                                   &layer->conv, ws->scratch);
-        if (l > net->first_trainable) {
-            am_conv2d_backward_data(dx, dy, step->packed_back + layer->packed_back, &layer->conv,
-                                    ws->scratch);
-        }
-    }
-    else if (layer->spec.kind == AM_MAXPOOL2D) {
-        const am_pool_shape shape = {layer->in_h, layer->in_w, layer->in_c};
-        am_get_kernels()->maxpool_gradient(dx, dy, ws->argmax[l] + i * layer->out_size, &shape);
-    }
-    else if (layer->spec.kind == AM_RELU) {
-        am_get_kernels()->relu_gradient(dy, dy, y, layer->out_size);
-    }
-    else if (layer->spec.kind == AM_DROPOUT) {
-        am_dropout_apply(dy, dy, ws->keep[l] + i * layer->out_size, layer->spec.rate,
-                         layer->out_size);
-    }
-}
-
-/* The layers before the first dense one backwards, on up to AM_GROUP images of the chunk. */
-static void
-backward_images(const am_step *step, am_slot *slot, float *conv_grads, int64_t first, int64_t n)
-{
-    const am_net *net = step->net;
-    for (int l = net->first_dense - 1; l >= net->first_trainable; l--) {
-        const int start = l - AM_BLOCK_LAYERS + 1;
-        if (start >= 0 && net->layers[start].block) {
-            backward_block(step, slot, conv_grads, start, first, n);
-            l = start;
-            continue;
-        }
-        for (int64_t i = first; i < first + n; i++) {
-            backward_layer(step, slot, conv_grads, l, i);
-        }
-    }
-}
-
-static am_status
-run_chunk(void *arg, int64_t chunk, int slot_number, am_error *err)
-{
-    const step_job *job = arg;
-    const am_step *step = job->step;
-    const am_net *net = step->net;
-    am_slot *slot = &step->slots[slot_number];
-    am_workspace *ws = &slot->ws;
-    const int64_t start = chunk * step->rows;
-    const int64_t rows = am_min_i64(step->rows, job->n - start);
-    float *conv_grads = step->conv_grads + chunk * step->conv_params;
-    memset(conv_grads, 0, (size_t)step->conv_params * sizeof(float));
-    ws->step = job->number;
+    am_workspace *ws = &step->slots[slot].ws;
     ws->first_slot = start;
     for (int v = 0; v < net->n_values; v++) {
         if (step->batch_x[v] != NULL) {
@@ -347,22 +228,37 @@ run_chunk(void *arg, int64_t chunk, int slot_number, am_error *err)
         }
     }
     for (int64_t i = 0; i < rows; i++) {
-        AM_TRY(am_check(job->control, slot_number, err));
-        am_load_image(ws->value[0] + i * ws->value_stride[0], &job->examples->images,
-                      job->order[start + i]);
+        AM_TRY(am_check(control, slot, err));
+        am_load_image(ws->value[0] + i * ws->value_stride[0], &examples->images, order[start + i]);
         if (i + 1 < rows) {
-            am_prefetch_image(&job->examples->images, job->order[start + i + 1]);
+            am_prefetch_image(&examples->images, order[start + i + 1]);
         }
-        am_forward_image(net, ws, net->first_dense, i);
+        am_forward_image(net, ws, 0, net->first_dense, i);
     }
     for (int l = net->first_dense; l < net->n_layers; l++) {
         am_forward_rows(net, ws, &net->layers[l], rows);
     }
+    return AM_OK;
+}
+
+static am_status
+run_chunk(void *arg, int64_t chunk, int slot_number, am_error *err)
+{
+    const step_job *job = arg;
+    const am_step *step = job->step;
+    am_slot *slot = &step->slots[slot_number];
+    const int64_t start = chunk * step->rows;
+    const int64_t rows = am_min_i64(step->rows, job->n - start);
+    float *conv_grads = step->conv_grads + chunk * step->conv_params;
+    memset(conv_grads, 0, (size_t)step->conv_params * sizeof(float));
+    slot->ws.step = job->number;
+    AM_TRY(am_step_forward(step, slot_number, job->examples, job->order, start, rows, job->control,
+                           err));
     chunk_loss(job, slot, start, rows);
-    backward_rows(job, slot, start, rows);
+    am_backward_rows(step, slot, start, rows, job->n);
     for (int64_t i = 0; i < rows; i += AM_GROUP) {
         AM_TRY(am_check(job->control, slot_number, err));
-        backward_images(step, slot, conv_grads, i, am_min_i64(AM_GROUP, rows - i));
+        am_backward_images(step, slot, conv_grads, i, am_min_i64(AM_GROUP, rows - i));
     }
     return AM_OK;
 }

@@ -27,7 +27,8 @@ typedef struct am_slot {
 
 typedef struct am_step {
     am_net *net;
-    const am_train_config *config;
+    const am_train_config *config; /* NULL: gradients only, without dropout, nothing is updated */
+    int to_pixels;                 /* whether the gradient of the image is asked for */
     int threads;
     int64_t batch, rows; /* images of a step and of a chunk; rows follows from batch alone */
     int64_t conv_params; /* the conv layers' parameters come first */
@@ -43,10 +44,24 @@ typedef struct am_step {
     am_optimizer_state optimizer;
 } am_step;
 
-/* Carves (or measures) everything after the first five members. */
+/* Carves (or measures) everything after the first six members. */
 void am_step_plan(am_arena *arena, am_step *step);
 /* Lists the update blocks and packs the weights for the backward pass. */
 void am_step_prepare(am_step *step);
+/* A chunk: the images order[start..start + rows) through the net, at that place of the batch. */
+am_status am_step_forward(const am_step *step, int slot, const am_examples *examples,
+                          const int64_t *order, int64_t start, int64_t rows, am_control *control,
+                          am_error *err);
+/* The dense part of a chunk backwards, from the gradient of the logits in slot->grad; n: images of
+ * the whole batch. */
+void am_backward_rows(const am_step *step, am_slot *slot, int64_t start, int64_t rows, int64_t n);
+/* What is before it, on the images first..first + n of the chunk, n <= AM_GROUP. conv_grads
+ * accumulates; NULL, in a net without fused blocks: no gradient of weights. */
+void am_backward_images(const am_step *step, am_slot *slot, float *conv_grads, int64_t first,
+                        int64_t n);
+/* The gradient of value v for image i of the chunk: of all its images where a dense layer reads the
+ * value, else of the group in work. */
+float *am_gradient_of(const am_step *step, const am_slot *slot, int v, int64_t i);
 /* Forward, backward and update on the examples order[0..n), n <= batch. `number` counts all steps.
  * Afterwards losses and right hold the n results. */
 am_status am_step_run(am_step *step, const am_examples *examples, const int64_t *order, int64_t n,

@@ -2,6 +2,7 @@
 #ifndef AMBIG_TRAIN_TRAIN_H
 #define AMBIG_TRAIN_TRAIN_H
 
+#include "../base/dynamics.h"
 #include "../net/net.h"
 
 typedef enum am_optimizer { AM_SGD = 0, AM_RMSPROP = 1, AM_ADAM = 2 } am_optimizer;
@@ -55,6 +56,9 @@ typedef struct am_examples {
     const float *weights;  /* (images.n,) or NULL */
     const int64_t *index;  /* which of them to use */
     int64_t n;
+    am_dynamics *dynamics; /* (images.n,) gets what training sees of each, or NULL; then no image
+                              is twice in `index` */
+    int64_t early;         /* the epoch that am_dynamics_add takes el2n in */
 } am_examples;
 
 /* The target row of example i: the soft label, or a one-hot row written to `onehot`. */

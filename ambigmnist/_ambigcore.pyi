@@ -83,6 +83,21 @@ def exact_sum(parts: _I64, /) -> float: ...
 def top_k(scores: _F64, k: int, /) -> _Index: ...
 def neighbours(values: _Floats, k: int, threads: int, /) -> tuple[_Index, _F64]: ...
 
+# labels
+def self_confidence(
+    values: _Floats, is_logits: bool, labels: _Index, threads: int, /
+) -> tuple[_I64, _I64]: ...
+def exact_means(sums: _I64, counts: _I64, /) -> _F64: ...
+def confident_joint(
+    values: _Floats,
+    is_logits: bool,
+    labels: _Index,
+    cutoffs: _F64,
+    among_all: bool,
+    threads: int,
+    /,
+) -> tuple[_I64, _Index]: ...
+
 # networks and training
 def stratified_split(
     labels: _I32, classes: int, fraction: float, seed: int, /

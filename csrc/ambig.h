@@ -46,5 +46,6 @@
 #include "rank/topk.h"
 #include "rank/pass.h"
 #include "rank/neighbours.h"
+#include "rank/joint.h"
 
 #endif

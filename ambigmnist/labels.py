@@ -298,7 +298,7 @@ def _off_diagonal(ev: Evidence, found: Confident, compat: str | None) -> NDArray
 
 
 def _prune_by_class(ev: Evidence, counts: Counts, classes: Sequence[Indices]) -> NDArray[np.bool_]:
-    doubt = ev.score("self_confidence")  # 1 - p_g, with all its digits
+    doubt = _doubt(ev)
     issues = np.zeros(ev.n, np.bool_)
     for i, rows in enumerate(classes):
         number = _share(len(rows), counts[i].sum() - counts[i, i], counts[i].sum())
@@ -309,16 +309,23 @@ def _prune_by_class(ev: Evidence, counts: Counts, classes: Sequence[Indices]) ->
 def _prune_by_noise_rate(
     ev: Evidence, counts: Counts, classes: Sequence[Indices]
 ) -> NDArray[np.bool_]:
-    doubt = ev.score("self_confidence")
+    doubt = _doubt(ev)
     issues = np.zeros(ev.n, np.bool_)
     for i, rows in enumerate(classes):
         others = [j for j in np.flatnonzero(counts[i]) if j != i]
         probs = _probabilities(ev, rows) if others else ev.probs[:0]
         for j in others:
             number = _share(len(rows), counts[i, j], counts[i].sum())
-            margin = probs[:, j] + doubt[rows]  # p_j - p_i + 1
+            margin = probs[:, j] + doubt[rows]
             issues[rows[_ambigcore.top_k(margin, number)]] = True
     return issues
+
+
+def _doubt(ev: Evidence) -> Matrix:
+    """-p_g of every image; of logits 1 - p_g, which still tells apart those near 1. (n,)"""
+    if ev.logits is not None:
+        return ev.score("self_confidence")
+    return -ev.probs[np.arange(ev.n), ev.given_index].astype(np.float64)
 
 
 def _share(n: int, part: int, whole: int) -> int:

@@ -105,9 +105,8 @@ class ConfidentJoint:
     def _title(self) -> str:
         rules = " by cleanlab's rules" if self.compat == "cleanlab" else ""
         text = (
-            f"{self.label_counts.sum()} images, {len(self.classes)} classes{rules}: "
-            f"{self.counted_issues} counted off the diagonal, "
-            f"{self.estimated_issues} label issues estimated"
+            f"{self.label_counts.sum()} images, {len(self.classes)} classes{rules}; "
+            f"label issues: {self.counted_issues} counted, {self.estimated_issues} estimated"
         )
         return text + (f" ({self.note})" if self.note else "")
 
@@ -186,7 +185,7 @@ def confident_joint(ev: Evidence, *, compat: str | None = None) -> ConfidentJoin
     >>> import ambigmnist as am
     >>> probs = [[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.1, 0.9], [0.3, 0.7]]
     >>> am.confident_joint(am.Evidence(probs, labels=[0, 0, 0, 1, 1]))
-    ConfidentJoint: 5 images, 2 classes: 1 counted off the diagonal, 1 label issues estimated
+    ConfidentJoint: 5 images, 2 classes; label issues: 1 counted, 1 estimated
     given  0  1  threshold
     0      2  1  0.6000
     1      0  1  0.8000

@@ -273,7 +273,7 @@ def test_the_joint_prints_as_a_table():
         am.Evidence(HAND, ["a<b", "a<b", "a<b", "c", "c"], classes=["a<b", "c"])
     )
     lines = repr(joint).splitlines()
-    assert lines[0].startswith("ConfidentJoint: 5 images, 2 classes: 2 counted off the diagonal")
+    assert lines[0].startswith("ConfidentJoint: 5 images, 2 classes; label issues: 2 counted, 2")
     assert lines[1].split() == ["given", "a<b", "c", "threshold"]
     assert lines[2].split() == ["a<b", "2", "1", "0.6000"]
     assert "a&lt;b" in joint._repr_html_()

@@ -403,10 +403,13 @@ def test_ctrl_c_stops_a_pass():
     import time
 
     values = np.zeros((40_000, 400), np.float32)
+    labels = np.zeros(len(values), np.intp)
     for call in (
         lambda: core.scores(values, True, "entropy", None, 2),
         lambda: core.neighbours(values, 1, 2),
         lambda: core.probabilities(values, 2),
+        lambda: core.self_confidence(values, True, labels, 2),
+        lambda: core.confident_joint(values, True, labels, np.ones(400), False, 2),
     ):
         timer = threading.Timer(0.1, lambda: signal.raise_signal(signal.SIGINT))
         start = time.monotonic()

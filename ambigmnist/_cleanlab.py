@@ -1,4 +1,4 @@
-"""Where cleanlab (2.7 to 2.9) departs from the paper, so that its numbers can be had.
+"""Where cleanlab (as of 2.9.0) departs from the paper, so that its numbers can be had.
 
 It works on the probabilities, in their own precision. A threshold is at least 2e-6, is reached from
 1e-6 below it, and is 2 for a class without labelled images. An image that reaches several gets its

@@ -33,6 +33,7 @@ from ambigmnist.errors import (
 )
 from ambigmnist.evidence import Evidence
 from ambigmnist.heatmap import Heatmap, heatmap
+from ambigmnist.labels import ConfidentJoint, confident_joint, label_issues
 from ambigmnist.model import CNN
 from ambigmnist.plot import gallery, training_curves
 from ambigmnist.ranking import Ranking, rank
@@ -44,6 +45,7 @@ __all__ = [
     "AmbigError",
     "ArgumentError",
     "BusyError",
+    "ConfidentJoint",
     "DTypeError",
     "DataError",
     "DataNotFoundError",
@@ -56,11 +58,13 @@ __all__ = [
     "OutOfRangeError",
     "Ranking",
     "ShapeError",
+    "confident_joint",
     "definition",
     "definitions",
     "gallery",
     "get_num_threads",
     "heatmap",
+    "label_issues",
     "layers",
     "load_digits",
     "load_idx",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ambigmnist._joint import confident_learning
 from ambigmnist.evidence import Evidence
 
 __all__ = ["BUILT_IN", "BuiltIn"]
@@ -49,5 +50,20 @@ BUILT_IN = (
     BuiltIn("self_confidence", "1 - p_g", "[0, 1]", "probs labels", _NORTHCUTT),
     BuiltIn(
         "normalized_margin", "(1 - p_g + max_j!=g p_j) / 2", "[0, 1]", "probs labels", _NORTHCUTT
+    ),
+    BuiltIn(
+        "confidence_weighted_entropy",
+        "entropy / (p_g log k)",
+        "[0, inf]",
+        "probs labels",
+        "Kuan & Mueller 2022, label quality scoring",
+    ),
+    BuiltIn(  # thresholds are those of all images of the evidence at hand
+        "confident_learning",
+        "normalized_margin if off the confident joint's diagonal, else that - 1",
+        "[0, 1], [-1, 0]",
+        "probs labels",
+        _NORTHCUTT,
+        confident_learning,
     ),
 )

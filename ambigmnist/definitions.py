@@ -252,6 +252,8 @@ def scores(ev: Evidence, record: Definition) -> NDArray[np.float64]:
         return _core_score(record.name, ev)
     try:
         result = np.asarray(record.function(ev))
+    except MemoryError:  # not the function's fault
+        raise
     except Exception as error:
         raise ArgumentError(
             f"definition {record.name!r} raised {type(error).__name__}: {error}"

@@ -50,5 +50,6 @@
 #include "rank/topk.h"
 #include "rank/pass.h"
 #include "rank/neighbours.h"
+#include "rank/joint.h"
 
 #endif

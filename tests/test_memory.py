@@ -230,6 +230,9 @@ CORE_CASES: dict[str, Callable[[am.Evidence], Any]] = {
     "log_loss": lambda ev: ev.log_loss,
     "probabilities": lambda ev: _ambigcore.probabilities(ev.logits, 2),
     "predictions": lambda ev: _ambigcore.predictions(ev.probs, 2),
+    "confident_joint": lambda ev: am.confident_joint(ev).counts,
+    "label_issues": lambda ev: am.label_issues(ev, method="both").indices,
+    "confident_learning": lambda ev: ev.score("confident_learning"),
 }
 
 

@@ -19,7 +19,12 @@ from ambigmnist.errors import ArgumentError, DTypeError, MissingDependencyError,
 
 THREADS = (1, 2, 3, 7)
 BLIND = ("least_confident", "margin", "entropy", "gini")
-LABELLED = ("confident_wrong", "self_confidence", "normalized_margin")
+LABELLED = (
+    "confident_wrong",
+    "self_confidence",
+    "normalized_margin",
+    "confidence_weighted_entropy",
+)
 EVERY = BLIND + LABELLED
 
 
@@ -54,6 +59,10 @@ def naive_score(name: str, row: np.ndarray, label: int) -> float:
         return float(p[top] if top != label else second - 1)
     if name == "self_confidence":
         return float(1 - p[label])
+    if name == "confidence_weighted_entropy":
+        if k == 1 or p[label] == 0:
+            return 0.0 if k == 1 else np.inf
+        return naive_score("entropy", row, label) / (np.log(k) * float(p[label]))
     assert name == "normalized_margin"
     return float((1 - (p[label] - rival)) / 2)
 
@@ -121,6 +130,8 @@ def test_scores_of_logits_keep_their_digits(z, data):
         "confident_wrong": np.where(top != labels, p[rows, top], second - 1),
         "self_confidence": rest_given,
         "normalized_margin": (rest_given + rival) / 2,
+        "confidence_weighted_entropy": -(p * log_p).sum(axis=1)
+        / (p[rows, labels] * np.log(np.longdouble(max(k, 2)))),
     }
     for name in EVERY:
         got = core.scores(z, True, name, labels, 1)
@@ -162,7 +173,7 @@ def test_higher_is_more_ambiguous():
 def test_higher_is_a_more_suspicious_label():
     sure, shaky, doubtful, wrong = [0.97, 0.03], [0.6, 0.4], [0.4, 0.6], [0.01, 0.99]
     ev = am.Evidence([sure, shaky, doubtful, wrong], [0, 0, 0, 0])
-    for name in LABELLED:
+    for name in (*LABELLED, "confident_learning"):
         assert np.all(np.diff(ev.score(name)) > 0), name
 
 
@@ -183,7 +194,7 @@ def test_confident_wrong_puts_every_wrong_answer_before_every_right_one():
 
 def test_one_class_has_nothing_ambiguous():
     ev = am.Evidence(np.ones((3, 1)), [0, 0, 0])
-    for name, value in zip(EVERY, (0, 0, 0, 0, -1, 0, 0), strict=True):
+    for name, value in zip(EVERY, (0, 0, 0, 0, -1, 0, 0, 0), strict=True):
         assert (ev.score(name) == value).all(), name
     assert am.rank(ev).indices.tolist() == [0, 1, 2]
     assert len(am.rank(ev, "confident_wrong", 2)) == 0
@@ -392,10 +403,13 @@ def test_ctrl_c_stops_a_pass():
     import time
 
     values = np.zeros((40_000, 400), np.float32)
+    labels = np.zeros(len(values), np.intp)
     for call in (
         lambda: core.scores(values, True, "entropy", None, 2),
         lambda: core.neighbours(values, 1, 2),
         lambda: core.probabilities(values, 2),
+        lambda: core.self_confidence(values, True, labels, 2),
+        lambda: core.confident_joint(values, True, labels, np.ones(400), False, 2),
     ):
         timer = threading.Timer(0.1, lambda: signal.raise_signal(signal.SIGINT))
         start = time.monotonic()

@@ -19,6 +19,7 @@ extern PyMethodDef am_base_methods[];
 extern PyMethodDef am_data_methods[];
 extern PyMethodDef am_layer_methods[];
 extern PyMethodDef am_rank_methods[];
+extern PyMethodDef am_label_methods[];
 extern PyMethodDef am_train_methods[];
 
 /* Creates the heap type Network and adds it to the module. */

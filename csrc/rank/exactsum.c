@@ -101,3 +101,49 @@ am_exact_value(const am_exact_sum *sum)
     }
     return negative ? -value : value;
 }
+
+static uint64_t
+bits_of(double x)
+{
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static double
+of_bits(uint64_t bits)
+{
+    double x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* Whether sum > count * x. The product is taken in pieces that need no rounding. */
+static int
+exceeds(const am_exact_sum *sum, int64_t count, double x)
+{
+    am_exact_sum difference = *sum;
+    const double high = of_bits(bits_of(x) & ~(uint64_t)0x7ffffff), low = x - high;
+    for (int shift = 0; shift < 63; shift += 24) {
+        const double piece = (double)(count >> shift & 0xffffff) * power_of_two(shift);
+        am_exact_add(&difference, -(high * piece));
+        am_exact_add(&difference, -(low * piece));
+    }
+    return am_exact_value(&difference) > 0;
+}
+
+double
+am_exact_mean(const am_exact_sum *sum, int64_t count)
+{
+    double mean = am_exact_value(sum) / (double)count;
+    if (mean - mean != 0) {
+        return mean;
+    }
+    while (exceeds(sum, count, mean)) { /* neighbours: division is off by a few units at most */
+        mean = of_bits(bits_of(mean) + 1);
+    }
+    while (mean > 0 && !exceeds(sum, count, of_bits(bits_of(mean) - 1))) {
+        mean = of_bits(bits_of(mean) - 1);
+    }
+    return mean;
+}

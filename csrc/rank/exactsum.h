@@ -24,4 +24,8 @@ void am_exact_merge(am_exact_sum *sum, const am_exact_sum *part);
  * value alone. */
 double am_exact_value(const am_exact_sum *sum);
 
+/* The smallest double that is not below sum / count, for finite numbers >= 0 and count > 0: so x >=
+ * it exactly where x is not below the mean, and the largest number never is. */
+double am_exact_mean(const am_exact_sum *sum, int64_t count);
+
 #endif

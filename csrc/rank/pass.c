@@ -119,6 +119,11 @@ may_enter(am_score score, int64_t k, double gap, double enter)
             return (k == 1 ? 0.0 : u * (1.0 - u) + u * (1.0 - u / (double)(k - 1))) * slack > enter;
         case AM_SCORE_CONFIDENT_WRONG:
             return e / (1.0 + e) * slack - 1.0 > enter;
+        case AM_SCORE_CONFIDENCE_WEIGHTED_ENTROPY: /* w (gap + c) falls with the gap, as c >= 1 */
+            return (k == 1 ? 0.0
+                           : ((1.0 + rest) * am_log1p(rest) + rest * gap) / am_log((double)k)) *
+                       slack >
+                   enter;
         case AM_SCORE_LEAST_CONFIDENT:
         case AM_SCORE_SELF_CONFIDENCE:
             return u * slack > enter;

@@ -75,6 +75,38 @@ normalized_margin(const am_row *row, int64_t k, int64_t label)
     return (am_row_rest(row, label) + rival) / 2;
 }
 
+/* entropy / p_g is the sum of (p_j / p_g) (-log p_j). For logits the term of the top, whose log p
+ * may have no digits left, is spread over the others: log(total) = sum of w_j (log(total) / rest).
+ * So no number underflows before it is divided. */
+static double
+confidence_weighted_entropy(const am_row *row, int64_t k, int64_t label)
+{
+    double sum = 0.0;
+    if (k == 1) {
+        return 0.0;
+    }
+    if (row->gap == NULL) {
+        if (row->w[label] <= 0) {
+            return __builtin_inf();
+        }
+        for (int64_t j = 0; j < k; j++) {
+            if (row->w[j] > 0 && row->w[j] < 1) { /* a row may sum to a little more than 1 */
+                sum += row->w[j] / row->w[label] * -am_log(row->w[j]);
+            }
+        }
+        return sum / am_log((double)k);
+    }
+    const double log_total = am_log1p(row->rest);
+    const double share = row->rest > 0 ? log_total / row->rest : 1.0;
+    for (int64_t j = 0; j < k; j++) {
+        const double ratio = j == label ? 1.0 : am_exp(row->gap[label] - row->gap[j]);
+        if (j != row->top && ratio > 0) {
+            sum += ratio * (row->gap[j] + log_total + share);
+        }
+    }
+    return sum / am_log((double)k);
+}
+
 static const struct {
     const char *name;
     score_fn fn;
@@ -87,6 +119,8 @@ static const struct {
     [AM_SCORE_CONFIDENT_WRONG] = {"confident_wrong", confident_wrong, 1},
     [AM_SCORE_SELF_CONFIDENCE] = {"self_confidence", self_confidence, 1},
     [AM_SCORE_NORMALIZED_MARGIN] = {"normalized_margin", normalized_margin, 1},
+    [AM_SCORE_CONFIDENCE_WEIGHTED_ENTROPY] = {"confidence_weighted_entropy",
+                                              confidence_weighted_entropy, 1},
 };
 
 am_status

@@ -15,6 +15,8 @@ typedef enum am_score {
                                    -1/2] */
     AM_SCORE_SELF_CONFIDENCE,   /* 1 - p_g, in [0, 1] */
     AM_SCORE_NORMALIZED_MARGIN, /* (1 - p_g + m) / 2, in [0, 1] */
+    AM_SCORE_CONFIDENCE_WEIGHTED_ENTROPY, /* entropy / (p_g log k), in [0, inf]; inf where p_g is 0,
+                                             0 where k = 1 */
 } am_score;
 
 /* Finds a score by its identifier ("least_confident", ...); AM_ERR_VALUE for an unknown one. */

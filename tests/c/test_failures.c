@@ -339,6 +339,23 @@ rank_pass(am_error *err)
 }
 
 static am_status
+self_confidence(am_error *err)
+{
+    static am_exact_sum sums[CLASSES];
+    const am_rows rows = logit_rows();
+    return am_self_confidence(&rows, class_numbers, sums, cells, 3, NULL, err);
+}
+
+static am_status
+confident_joint(am_error *err)
+{
+    static const double cutoffs[CLASSES];
+    static int64_t columns[IMAGES];
+    const am_rows rows = logit_rows();
+    return am_confident_joint(&rows, class_numbers, cutoffs, 0, cells, columns, 3, NULL, err);
+}
+
+static am_status
 check_rows(am_error *err)
 {
     const am_rows rows = logit_rows();
@@ -403,6 +420,8 @@ AM_TEST(every_allocation_may_fail)
     check_memory("dense forward", dense_forward, 1);
     check_memory("dense backward", dense_backward, 1);
     check_memory("rank pass", rank_pass, 2);
+    check_memory("self confidence", self_confidence, 1);
+    check_memory("confident joint", confident_joint, 1);
     check_memory("check rows", check_rows, 1);
     check_memory("probabilities", probabilities, 1);
     check_memory("neighbours", neighbours, 1);

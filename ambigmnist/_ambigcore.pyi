@@ -1,6 +1,6 @@
 """The C core: positional arguments only, arrays C-contiguous and of exactly these types.
 
-Only the `values` of the functions of `rank` may have any strides and byte order.
+Only the `values` of `rank` and of the tables (t, n, k) may have any strides and byte order.
 """
 
 from collections.abc import Callable, Sequence
@@ -82,6 +82,10 @@ def summary(
 def exact_sum(parts: _I64, /) -> float: ...
 def top_k(scores: _F64, k: int, /) -> _Index: ...
 def neighbours(values: _Floats, k: int, threads: int, /) -> tuple[_Index, _F64]: ...
+
+# several tables of probabilities (t, n, k)
+def draws_score(values: _Floats, name: str, threads: int, /) -> _F64: ...
+def history_dynamics(values: _Floats, labels: _Index, threads: int, /) -> _F64: ...
 
 # networks and training
 def stratified_split(

@@ -14,7 +14,8 @@
 #ifndef AMBIG_AMBIG_H
 #define AMBIG_AMBIG_H
 
-/* Status codes and errors; allocator counters; the pool; random numbers; exp, log, sin, cos; CPU.
+/* Status codes and errors; allocator counters; the pool; random numbers; exp, log, sin, cos; CPU;
+ * the training history of one image.
  */
 #include "base/status.h"
 #include "base/alloc.h"
@@ -23,6 +24,7 @@
 #include "base/rng.h"
 #include "base/elementary.h"
 #include "base/cpu.h"
+#include "base/dynamics.h"
 
 /* The instruction set in force. */
 #include "kernels/kernels.h"
@@ -40,9 +42,11 @@
 /* Files, as buffers. */
 #include "data/idx.h"
 
-/* Scores, top lists, heatmaps, nearest neighbours. */
+/* Scores of one or several opinions, training dynamics, top lists, heatmaps, nearest neighbours. */
 #include "rank/rows.h"
 #include "rank/scores.h"
+#include "rank/draws.h"
+#include "rank/history.h"
 #include "rank/topk.h"
 #include "rank/pass.h"
 #include "rank/neighbours.h"

@@ -9,6 +9,7 @@
 """
 
 from ambigmnist import _startup, layers
+from ambigmnist.compose import borda, weighted_sum
 from ambigmnist.config import (
     get_num_threads,
     register_threadpoolctl,
@@ -56,6 +57,7 @@ __all__ = [
     "OutOfRangeError",
     "Ranking",
     "ShapeError",
+    "borda",
     "definition",
     "definitions",
     "gallery",
@@ -72,4 +74,5 @@ __all__ = [
     "set_strict",
     "show_config",
     "training_curves",
+    "weighted_sum",
 ]

@@ -188,8 +188,10 @@ def _to_unit(values: Scores, name: str) -> Scores:
     low, high = values.min(), values.max()
     if low == high:
         return np.full(len(values), 0.5)
-    # Halves: the difference of two finite numbers may overflow.
-    unit: Scores = (values / 2 - low / 2) / (high / 2 - low / 2)
+    with np.errstate(over="ignore"):
+        if np.isinf(high - low):  # the difference of two finite numbers, but not of their halves
+            values, low, high = values / 2, low / 2, high / 2
+    unit: Scores = (values - low) / (high - low)
     return unit
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -91,9 +90,15 @@ class Definition:
         return scores(ev, self)
 
 
-def _core_score(name: str, ev: Evidence) -> NDArray[np.float64]:
-    labels = ev.given_index if "labels" in _registry[name].needs else None
-    return _ambigcore.scores(*ev._source, name, labels, resolve_threads(None))
+@dataclass(frozen=True, slots=True)
+class _CoreScore:
+    """Evidence -> scores, in the core, row by row; not a closure: a Ranking can be pickled."""
+
+    name: str
+
+    def __call__(self, ev: Evidence) -> NDArray[np.float64]:
+        labels = ev.given_index if "labels" in _registry[self.name].needs else None
+        return _ambigcore.scores(*ev._source, self.name, labels, resolve_threads(None))
 
 
 _BUILT_IN_NAMES = frozenset(row.name for row in BUILT_IN)
@@ -105,8 +110,7 @@ _registry: dict[str, Definition] = {
         row.range,
         tuple(row.needs.split()),
         row.source,
-        # not a closure: a Ranking can be pickled
-        partial(_core_score, row.name) if row.function is None else row.function,
+        _CoreScore(row.name) if row.function is None else row.function,
         wrong_only=row.name == "confident_wrong",
         in_sample=row.in_sample,
     )
@@ -264,12 +268,7 @@ def check(ev: Evidence, record: Definition) -> None:
 
 def is_row_score(record: Definition) -> bool:
     """Whether the core computes it, row by row, under its name."""
-    function = record.function
-    return (
-        isinstance(function, partial)
-        and function.func is _core_score
-        and function.args == (record.name,)
-    )
+    return record.function == _CoreScore(record.name)
 
 
 def top(
@@ -288,8 +287,8 @@ def top(
 def scores(ev: Evidence, record: Definition) -> NDArray[np.float64]:
     """The checked scores of a definition: float64 (n,), no NaN."""
     check(ev, record)
-    if is_row_score(record):
-        return _core_score(record.name, ev)
+    if isinstance(record.function, _CoreScore):
+        return record.function(ev)  # nothing to check
     try:
         result = np.asarray(record.function(ev))
     except Exception as error:

@@ -230,6 +230,10 @@ CORE_CASES: dict[str, Callable[[am.Evidence], Any]] = {
     "log_loss": lambda ev: ev.log_loss,
     "probabilities": lambda ev: _ambigcore.probabilities(ev.logits, 2),
     "predictions": lambda ev: _ambigcore.predictions(ev.probs, 2),
+    "bald": lambda ev: _ambigcore.draws_score(ev.probs.reshape(2, -1, 4), "bald", 2),
+    "history_dynamics": lambda ev: _ambigcore.history_dynamics(
+        ev.probs.reshape(2, -1, 4), ev.given_index[:2500], 2
+    )[:, :8],
 }
 
 

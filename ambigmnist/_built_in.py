@@ -128,7 +128,7 @@ BUILT_IN = (
     BuiltIn(
         "variation_ratio",
         "1 - votes of the most voted class / T",
-        "[0, 1 - 1/T]",
+        "[0, 1 - 1/min(T, k)]",
         "draws",
         "Freeman 1965; Gal et al. 2017 (ICML)",
         partial(_of_draws, "variation_ratio"),
@@ -151,8 +151,8 @@ BUILT_IN = (
     ),
     BuiltIn(
         "augmentation_disagreement",
-        "Jensen-Shannon divergence of p over a changed views",
-        "[0, log min(a, k)]",
+        "Jensen-Shannon divergence of the views' p",
+        "[0, log min(views, k)]",
         "augmented",
         "Lin 1991 (IEEE Trans. Inf. Theory)",
         partial(_of_views, "augmentation_disagreement"),

@@ -8,7 +8,7 @@
 typedef enum am_draws_score {
     AM_DRAWS_EXPECTED_ENTROPY, /* mean_t -sum_j p_tj log p_tj, in [0, log k] */
     AM_DRAWS_BALD,             /* mean_t sum_j p_tj log(p_tj / m_j), in [0, log min(T, k)] */
-    AM_DRAWS_VARIATION_RATIO,  /* 1 - (draws that predict what most predict) / T, in [0, 1 - 1/T] */
+    AM_DRAWS_VARIATION_RATIO,  /* 1 - (votes of the most voted class) / T, in [0, 1) */
 } am_draws_score;
 
 /* Finds a score by its identifier ("bald", ...); AM_ERR_VALUE for an unknown one. */

@@ -9,6 +9,7 @@
 """
 
 from ambigmnist import _startup, layers
+from ambigmnist.compose import borda, weighted_sum
 from ambigmnist.config import (
     get_num_threads,
     register_threadpoolctl,
@@ -58,6 +59,7 @@ __all__ = [
     "OutOfRangeError",
     "Ranking",
     "ShapeError",
+    "borda",
     "confident_joint",
     "definition",
     "definitions",
@@ -76,4 +78,5 @@ __all__ = [
     "set_strict",
     "show_config",
     "training_curves",
+    "weighted_sum",
 ]

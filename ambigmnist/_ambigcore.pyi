@@ -1,6 +1,6 @@
 """The C core: positional arguments only, arrays C-contiguous and of exactly these types.
 
-Only the `values` of the functions of `rank` may have any strides and byte order.
+Only the `values` of `rank` and of the tables (t, n, k) may have any strides and byte order.
 """
 
 from collections.abc import Callable, Sequence
@@ -102,6 +102,10 @@ def confident_joint(
     threads: int,
     /,
 ) -> tuple[_I64, _Index]: ...
+
+# several tables of probabilities (t, n, k)
+def draws_score(values: _Floats, name: str, threads: int, /) -> _F64: ...
+def history_dynamics(values: _Floats, labels: _Index, threads: int, /) -> _F64: ...
 
 # networks and training
 def finish_dynamics(seen: _F64, /) -> _F64: ...

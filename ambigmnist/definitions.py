@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -15,7 +14,7 @@ from ambigmnist._built_in import BUILT_IN
 from ambigmnist._names import suggest
 from ambigmnist._tables import html_table, text_table
 from ambigmnist.config import resolve_threads
-from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
+from ambigmnist.errors import AmbigError, ArgumentError, DTypeError, ShapeError
 from ambigmnist.evidence import AXES, Evidence, Indices
 
 __all__ = [
@@ -34,10 +33,24 @@ F = TypeVar("F", bound=Callable[[Evidence], Any])
 
 _FIELDS = (*AXES, "draws")
 
+# How an evidence comes by a field; of others: by an argument of that name.
+_HOW = {
+    "logits": "pass logits= to Evidence",
+    "draws": "pass mc= or members= to Evidence, or take audit(mc=20) or audit(members=3)",
+    "mc": "pass mc= to Evidence, or take audit(mc=20)",
+    "members": "pass members= to Evidence, or take audit(members=3)",
+    "augmented": "pass augmented= to Evidence, or take audit(augment=8)",
+    "history": "pass history= to Evidence",
+    "dynamics": "pass history= and labels= to Evidence, or take audit(history=True)",
+    "embeddings": "pass embeddings= to Evidence",
+    "nearest": "pass nearest= to Evidence, or take audit()",
+    "fold": "pass fold= to Evidence, or take audit(folds=5)",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """One definition of ambiguity.
+    """One definition of ambiguity; called with an Evidence it returns the scores, (n,) float64.
 
     Attributes
     ----------
@@ -53,6 +66,15 @@ class Definition:
         Evidence -> (n,) scores.
     wrong_only : bool
         Whether a top list shows nothing but wrong predictions.
+    in_sample : bool
+        Whether it looks at images that the network was fitted to, as training dynamics do.
+
+    Examples
+    --------
+    >>> import ambigmnist as am
+    >>> least_confident = am.definitions()[0]
+    >>> least_confident(am.Evidence([[0.75, 0.25], [0.5, 0.5]]))
+    array([0.25, 0.5 ])
     """
 
     name: str
@@ -62,14 +84,23 @@ class Definition:
     source: str
     function: ScoreFunction
     wrong_only: bool = False
+    in_sample: bool = False
+
+    def __call__(self, ev: Evidence) -> NDArray[np.float64]:
+        return scores(ev, self)
 
 
-def _core_score(name: str, ev: Evidence) -> NDArray[np.float64]:
-    labels = ev.given_index if "labels" in _registry[name].needs else None
-    return _ambigcore.scores(*ev._source, name, labels, resolve_threads(None))
+@dataclass(frozen=True, slots=True)
+class _CoreScore:
+    """Evidence -> scores, in the core, row by row; not a closure: a Ranking can be pickled."""
+
+    name: str
+
+    def __call__(self, ev: Evidence) -> NDArray[np.float64]:
+        labels = ev.given_index if "labels" in _registry[self.name].needs else None
+        return _ambigcore.scores(*ev._source, self.name, labels, resolve_threads(None))
 
 
-_CORE_ROW_SCORES = frozenset(row.name for row in BUILT_IN if row.function is None)
 _BUILT_IN_NAMES = frozenset(row.name for row in BUILT_IN)
 
 _registry: dict[str, Definition] = {
@@ -79,9 +110,9 @@ _registry: dict[str, Definition] = {
         row.range,
         tuple(row.needs.split()),
         row.source,
-        # not a closure: a Ranking can be pickled
-        partial(_core_score, row.name) if row.function is None else row.function,
+        _CoreScore(row.name) if row.function is None else row.function,
         wrong_only=row.name == "confident_wrong",
+        in_sample=row.in_sample,
     )
     for row in BUILT_IN
 }
@@ -96,9 +127,10 @@ def definition(
     *,
     name: str | None = None,
     formula: str | None = None,
-    range: str = "",
-    needs: Iterable[str] = ("probs",),
-    source: str = "",
+    range: str | None = None,
+    needs: Iterable[str] | None = None,
+    source: str | None = None,
+    in_sample: bool | None = None,
 ) -> Callable[[F], F]: ...
 
 
@@ -108,14 +140,16 @@ def definition(
     *,
     name: str | None = None,
     formula: str | None = None,
-    range: str = "",
-    needs: Iterable[str] = ("probs",),
-    source: str = "",
+    range: str | None = None,
+    needs: Iterable[str] | None = None,
+    source: str | None = None,
+    in_sample: bool | None = None,
 ) -> Any:
     """Names a function Evidence -> (n,) scores, so that `rank` and `definitions` know it.
 
     The function itself is returned unchanged. Defining a name again replaces it (run a notebook
-    cell twice); the names of built-in definitions are taken.
+    cell twice); the names of built-in definitions are taken. A record, such as `weighted_sum` and
+    `borda` make, gets the name and is returned with it; what is not said otherwise stays.
 
     Parameters
     ----------
@@ -123,14 +157,17 @@ def definition(
         The name of the function by default.
     formula : str, optional
         For the table; the first line of the docstring by default.
-    range : str
+    range : str, optional
         Where the scores lie, for the table.
-    needs : iterable of str
-        Fields of the evidence that the function reads: "probs", "labels", "logits", "images",
-        "members", "mc", "history", "embeddings", "fold", "split". A missing one is reported
+    needs : iterable of str, optional
+        Fields of the evidence that the function reads, "probs" by default: "probs", "labels",
+        "logits", "images", "members", "mc", "draws" (either of these two), "augmented", "history",
+        "dynamics", "embeddings", "nearest", "fold", "split", "in_sample". A missing one is reported
         before the function is called.
-    source : str
+    source : str, optional
         Where the idea comes from.
+    in_sample : bool, optional
+        Whether it looks at images that the network was fitted to, as training dynamics do.
 
     Examples
     --------
@@ -142,50 +179,52 @@ def definition(
     >>> am.rank(ev, by="second_guess").indices
     array([1, 0])
     """
+    given = {
+        "name": name,
+        "formula": formula,
+        "range": range,
+        "needs": needs,
+        "source": source,
+        "in_sample": in_sample,
+    }
     if function is not None:
-        return _register(function, name, formula, range, needs, source)
-    return lambda function: _register(function, name, formula, range, needs, source)
+        return _register(function, given)
+    return lambda function: _register(function, given)
 
 
-def _register(
-    function: Any, name: str | None, formula: str | None, range: str, needs: Any, source: str
-) -> Any:
+def _register(function: Any, given: dict[str, Any]) -> Any:
     if not callable(function):
         raise DTypeError(
             f"definition: expected a function Evidence -> (n,), got {type(function).__name__}: "
             "keywords such as name= go by name"
         )
-    record = _describe(function, name, formula, range, needs, source)
+    record = _describe(function, given)
     if record.name in _BUILT_IN_NAMES:
         raise ArgumentError(
             f"definition: expected a new name, got {record.name!r}, a built-in one: pass name="
         )
     _registry[record.name] = record
-    return function
+    return record if isinstance(function, Definition) else function
 
 
-def _describe(
-    function: Any,
-    name: str | None = None,
-    formula: str | None = None,
-    range: str = "",
-    needs: Any = ("probs",),
-    source: str = "",
-) -> Definition:
-    needs = (needs,) if isinstance(needs, str) else tuple(needs)
+def _describe(function: Any, given: dict[str, Any]) -> Definition:
+    """The record of a function, or another record, with what is given (None: not given)."""
+    if isinstance(function, Definition):
+        record = function
+    else:
+        name = getattr(function, "__name__", type(function).__name__)
+        lines = (getattr(function, "__doc__", None) or "").strip().splitlines()
+        record = Definition(name, lines[0] if lines else "", "", ("probs",), "", function)
+    record = replace(record, **{key: value for key, value in given.items() if value is not None})
+    needs = (record.needs,) if isinstance(record.needs, str) else tuple(record.needs)
     for need in needs:
         if need not in _FIELDS:
             raise ArgumentError(
                 f"needs: expected fields of an Evidence, got {need!r}" + suggest(need, _FIELDS)
             )
-    if name is None:
-        name = getattr(function, "__name__", type(function).__name__)
-    if not isinstance(name, str) or not name:
-        raise ArgumentError(f"name: expected a name, got {name!r}")
-    if formula is None:
-        lines = (getattr(function, "__doc__", None) or "").strip().splitlines()
-        formula = lines[0] if lines else ""
-    return Definition(name, formula, range, needs, source, function)
+    if not isinstance(record.name, str) or not record.name:
+        raise ArgumentError(f"name: expected a name, got {record.name!r}")
+    return replace(record, needs=needs)
 
 
 def find(by: str | ScoreFunction | Definition) -> Definition:
@@ -209,7 +248,7 @@ def find(by: str | ScoreFunction | Definition) -> Definition:
     for record in _registry.values():
         if record.function is by:
             return record
-    return _describe(by, needs=())
+    return _describe(by, {"needs": ()})
 
 
 def check(ev: Evidence, record: Definition) -> None:
@@ -223,13 +262,13 @@ def check(ev: Evidence, record: Definition) -> None:
         if not ev.has(need):
             raise ArgumentError(
                 f"definition {record.name!r} needs {need}, which this evidence does not have: "
-                f"pass {need}= to Evidence"
+                + _HOW.get(need, f"pass {need}= to Evidence")
             )
 
 
 def is_row_score(record: Definition) -> bool:
-    """Whether the core computes it, row by row."""
-    return record.name in _CORE_ROW_SCORES
+    """Whether the core computes it, row by row, under its name."""
+    return record.function == _CoreScore(record.name)
 
 
 def top(
@@ -248,13 +287,15 @@ def top(
 def scores(ev: Evidence, record: Definition) -> NDArray[np.float64]:
     """The checked scores of a definition: float64 (n,), no NaN."""
     check(ev, record)
-    if is_row_score(record):
-        return _core_score(record.name, ev)
+    if isinstance(record.function, _CoreScore):
+        return record.function(ev)  # nothing to check
     try:
         result = np.asarray(record.function(ev))
     except MemoryError:  # not the function's fault
         raise
     except Exception as error:
+        if isinstance(error, AmbigError) and record.name in _BUILT_IN_NAMES:
+            raise  # it names the definition and says what to do
         raise ArgumentError(
             f"definition {record.name!r} raised {type(error).__name__}: {error}"
         ) from error

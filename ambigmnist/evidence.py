@@ -101,6 +101,9 @@ class Evidence:
         Statistics of the training history, as `audit` records them; computed from `history` and
         `labels` where these are given instead. Fields: runs, aum, confidence, variability,
         correctness, forgetting, first_learned, el2n, grand, vog; float64, NaN where not recorded.
+        Of a history, aum is log p_g - max_{j != g} log p_j, which equals the margin of the logits,
+        with the smallest positive number of its type in place of a probability of 0; el2n is of
+        epoch max(2, ceil(epochs / 10)), counted from 1; grand and vog are not recorded.
     embeddings : array_like (n, d), optional
         A vector per image, from the last hidden layer say.
     nearest : structured array (n, q), optional
@@ -230,6 +233,8 @@ class Evidence:
         self.in_sample = None if in_sample is None else _flags(in_sample, n)
         self.provenance = dict(provenance or {})
         self._freeze()
+        if dynamics is None and self.history is not None and self.labels is not None:
+            self.dynamics = _dynamics_of(self.history, self.given_index)
 
     def _check_logits(self, logits: Floats) -> None:
         if logits.shape != self.probs.shape:
@@ -463,6 +468,13 @@ def _records(
     if values.ndim != len(shape) or not fits:
         raise ShapeError(f"{name}: expected {shape[0]} records, one per image, got {values.shape}")
     return values.astype(dtype)
+
+
+def _dynamics_of(history: Floats, labels: Indices) -> NDArray[np.void] | None:
+    if len(history) == 0:  # no epoch, no statistics
+        return None
+    table = _ambigcore.history_dynamics(history, labels, resolve_threads(None))
+    return _read_only(table.view(DYNAMICS)[:, 0])
 
 
 def _flags(values: Any, n: int) -> NDArray[np.bool_]:

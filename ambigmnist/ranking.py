@@ -255,8 +255,11 @@ def _few_note(wrong: int, k: int) -> str:
     return _wrong_note(wrong) + f", {k} were asked for" if wrong < k else ""
 
 
-def _as_rows(where: ArrayLike, n: int) -> Indices:
+def _as_rows(where: ArrayLike | Callable[[Evidence], ArrayLike], ev: Evidence) -> Indices:
     """The images that `where` chooses, in rising order."""
+    n = ev.n
+    if callable(where):
+        return _rows_of_function(where, ev)
     chosen = as_array(where, "where")
     if chosen.ndim != 1:
         raise ShapeError(f"where: expected a mask ({n},) or indices (m,), got {chosen.shape}")
@@ -275,6 +278,25 @@ def _as_rows(where: ArrayLike, n: int) -> Indices:
     return rows.astype(np.intp)
 
 
+def _rows_of_function(where: Callable[[Evidence], ArrayLike], ev: Evidence) -> Indices:
+    try:
+        mask = np.asarray(where(ev))
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ArgumentError(f"where: the function raised {what}") from error
+    if mask.dtype.kind != "b":
+        raise DTypeError(
+            f"where: expected the function to return a mask of booleans, got dtype {mask.dtype}: "
+            "compare its numbers with a limit"
+        )
+    if mask.shape != (ev.n,):
+        raise ShapeError(
+            f"where: expected the function to return a mask ({ev.n},), one per image, "
+            f"got {mask.shape}"
+        )
+    return np.flatnonzero(mask)
+
+
 def top_ranking(
     ev: Evidence, record: Definition, indices: Indices, scores: NDArray[np.float64], k: int
 ) -> Ranking:
@@ -288,7 +310,7 @@ def rank(
     by: str | Callable[[Evidence], ArrayLike] | Definition = "least_confident",
     k: int | None = None,
     *,
-    where: ArrayLike | None = None,
+    where: ArrayLike | Callable[[Evidence], ArrayLike] | None = None,
 ) -> Ranking:
     """The images in the order of a score, most ambiguous first, equal scores by index.
 
@@ -302,8 +324,9 @@ def rank(
         shows wrong predictions only, and says so where there are fewer than k. By default all
         images are ranked. By a built-in definition this is one pass at the speed of memory that
         keeps no scores: mapped files of any size will do.
-    where : array_like, optional
-        Only these images: a mask (n,) or indices. Scores are still computed for all.
+    where : array_like or callable, optional
+        Only these images: a mask (n,), indices, or a function Evidence -> mask (n,) of booleans,
+        such as ``lambda ev: ev.predicted != ev.given``. Scores are still computed for all.
 
     Returns
     -------
@@ -331,7 +354,7 @@ def rank(
         if where is None and is_row_score(record):
             return top_ranking(ev, record, *top(ev, record, k, wrong_only=record.wrong_only), k)
     scores = scores_of(ev, record)
-    rows = np.arange(ev.n) if where is None else _as_rows(where, ev.n)
+    rows = np.arange(ev.n) if where is None else _as_rows(where, ev)
     note = ""
     if k is not None:
         if record.wrong_only:

@@ -44,9 +44,11 @@
 /* Files, as buffers. */
 #include "data/idx.h"
 
-/* Scores, top lists, heatmaps, nearest neighbours. */
+/* Scores of one or several opinions, training dynamics, top lists, heatmaps, nearest neighbours. */
 #include "rank/rows.h"
 #include "rank/scores.h"
+#include "rank/draws.h"
+#include "rank/history.h"
 #include "rank/topk.h"
 #include "rank/pass.h"
 #include "rank/neighbours.h"

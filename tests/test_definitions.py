@@ -124,7 +124,7 @@ def test_built_in_names_are_taken():
 def test_an_unknown_name_suggests_the_nearest(ev, name, suggestion):
     with pytest.raises(ArgumentError, match=f"did you mean '{suggestion}'"):
         am.rank(ev, by=name)
-    with pytest.raises(ArgumentError, match="known are confidence_weighted_entropy"):
+    with pytest.raises(ArgumentError, match=r"known are .*confident_wrong"):
         am.rank(ev, by="zzzzzz")
 
 

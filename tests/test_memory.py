@@ -233,6 +233,10 @@ CORE_CASES: dict[str, Callable[[am.Evidence], Any]] = {
     "confident_joint": lambda ev: am.confident_joint(ev).counts,
     "label_issues": lambda ev: am.label_issues(ev, method="both").indices,
     "confident_learning": lambda ev: ev.score("confident_learning"),
+    "bald": lambda ev: _ambigcore.draws_score(ev.probs.reshape(2, -1, 4), "bald", 2),
+    "history_dynamics": lambda ev: _ambigcore.history_dynamics(
+        ev.probs.reshape(2, -1, 4), ev.given_index[:2500], 2
+    )[:, :8],
 }
 
 

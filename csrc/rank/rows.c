@@ -7,12 +7,6 @@
 #include "../base/pool.h"
 #include "../kernels/rowkernels.h"
 
-static double
-number_at(const void *values, int is_double, int64_t i)
-{
-    return is_double ? ((const double *)values)[i] : (double)((const float *)values)[i];
-}
-
 static void
 copy_number(char *to, const char *from, int is_double, int is_swapped)
 {
@@ -75,7 +69,7 @@ am_load_row(const am_rows *rows, const void *values, int64_t i, double *scratch)
     double *w = scratch, *gap = scratch + k;
     am_row row = {.w = w, .total = 1.0};
     for (int64_t j = 0; j < k; j++) {
-        w[j] = number_at(values, rows->is_double, i * k + j);
+        w[j] = am_number_at(values, rows->is_double, i * k + j);
     }
     find_two_largest(w, k, &row);
     if (!rows->is_logits) {
@@ -98,7 +92,7 @@ am_check_finite(const am_rows *rows, const void *values, int64_t first, int64_t 
                 am_error *err)
 {
     for (int64_t i = 0; i < count * rows->k; i++) {
-        const double x = number_at(values, rows->is_double, i);
+        const double x = am_number_at(values, rows->is_double, i);
         if (x - x != 0) {
             return am_fail(err, AM_ERR_VALUE, "expected finite numbers, got %s at [%lld, %lld]",
                            x != x  ? "nan"
@@ -174,7 +168,7 @@ check_row(const block_loop *loop, const void *values, int64_t i, int64_t number,
     const int64_t k = loop->rows->k;
     double sum = 0.0;
     for (int64_t j = 0; j < k; j++) {
-        const double p = number_at(values, loop->rows->is_double, i * k + j);
+        const double p = am_number_at(values, loop->rows->is_double, i * k + j);
         if (p - p != 0) {
             const char *row = (const char *)values + i * k * (loop->rows->is_double ? 8 : 4);
             return am_check_finite(loop->rows, row, number, 1, err);

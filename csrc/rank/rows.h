@@ -29,6 +29,22 @@ am_dense_rows(const void *values, int64_t n, int64_t k, int is_double, int is_lo
                      size,   is_double, 0, is_logits};
 }
 
+/* t such tables of one shape, one behind the other: number s is `first`, s times `step` bytes
+ * further. */
+typedef struct am_stack {
+    am_rows first;
+    int64_t count;
+    int64_t step; /* of any sign */
+} am_stack;
+
+static inline am_rows
+am_stack_rows(const am_stack *stack, int64_t s)
+{
+    am_rows rows = stack->first;
+    rows.values = (const char *)rows.values + s * stack->step;
+    return rows;
+}
+
 typedef struct am_row {
     const double *w;   /* p_j, or exp(z_j - z_max) */
     const double *gap; /* z_max - z_j; NULL for probabilities */
@@ -69,6 +85,13 @@ am_chunk_rows(int64_t k)
 /* Rows first..first+count as C-contiguous numbers of this machine: where they lie, or copied to
  * `scratch`, which has room for a block. */
 const void *am_read_rows(const am_rows *rows, int64_t first, int64_t count, void *scratch);
+
+/* Number i of what am_read_rows returns. */
+static inline double
+am_number_at(const void *values, int is_double, int64_t i)
+{
+    return is_double ? ((const double *)values)[i] : (double)((const float *)values)[i];
+}
 
 /* Row i of `values` as am_read_rows returns them. `scratch`: 2 k doubles, which the row points
  * to. */

@@ -416,7 +416,7 @@ class Evidence:
         if self.embeddings is None:
             raise ArgumentError("embeddings: this needs them, and this evidence has none")
         k = as_int(k, "k", least=0)
-        return _ambigcore.neighbours(self.embeddings, k, resolve_threads(None))
+        return _ambigcore.neighbours(self.embeddings, None, k, resolve_threads(None))
 
     def __len__(self) -> int:
         return self.n

@@ -40,6 +40,9 @@
 /* Files, as buffers. */
 #include "data/idx.h"
 
+/* Images: numbers for their content. */
+#include "data/hash.h"
+
 /* Scores, top lists, heatmaps, nearest neighbours. */
 #include "rank/rows.h"
 #include "rank/scores.h"

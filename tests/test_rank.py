@@ -394,7 +394,7 @@ def test_ctrl_c_stops_a_pass():
     values = np.zeros((40_000, 400), np.float32)
     for call in (
         lambda: core.scores(values, True, "entropy", None, 2),
-        lambda: core.neighbours(values, 1, 2),
+        lambda: core.neighbours(values, None, 1, 2),
         lambda: core.probabilities(values, 2),
     ):
         timer = threading.Timer(0.1, lambda: signal.raise_signal(signal.SIGINT))
@@ -436,7 +436,7 @@ def test_neighbours_are_those_of_all_pairs(n, d, dtype, scale, offset, kind, see
     x = ((x + offset) * scale).astype(dtype)
     k = int(rng.integers(0, min(n, 12)))
     for threads in (1, 3):
-        indices, distances = core.neighbours(x, k, threads)
+        indices, distances = core.neighbours(x, None, k, threads)
         expected, far = naive_neighbours(x, k)
         assert indices.tolist() == expected.tolist()
         assert distances.tobytes() == far.tobytes()
@@ -523,8 +523,8 @@ def test_predictions_take_the_first_maximum():
         ),
         (lambda: core.top_lists(np.ones((2, 1)), False, None, (("gini", 1),), 1), TypeError),
         (lambda: core.exact_sum(np.zeros((1, 3), np.int64)), ShapeError),
-        (lambda: core.neighbours(np.ones((2, 1)), 2, 1), ArgumentError),
-        (lambda: core.neighbours(np.array([[np.nan], [1]]), 1, 1), ArgumentError),
+        (lambda: core.neighbours(np.ones((2, 1)), None, 2, 1), ArgumentError),
+        (lambda: core.neighbours(np.array([[np.nan], [1]]), None, 1, 1), ArgumentError),
     ],
 )
 def test_bad_arguments_are_refused(call, error):

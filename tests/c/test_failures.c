@@ -358,7 +358,7 @@ neighbours(am_error *err)
 {
     const am_rows rows = logit_rows();
     int64_t found[IMAGES];
-    return am_neighbours(&rows, 1, found, scores, 3, NULL, err);
+    return am_neighbours(&rows, NULL, IMAGES, 1, found, scores, 3, NULL, err);
 }
 
 static am_status
@@ -444,7 +444,8 @@ AM_TEST(sizes_that_overflow_are_refused)
         am_error err = {AM_OK, ""};
         AM_CHECK_INT(am_rank_pass(&rows, &pass, 3, NULL, &err), AM_ERR_MEMORY);
         AM_CHECK_INT(am_check_rows(&rows, 1, 3, NULL, &err), AM_ERR_MEMORY);
-        AM_CHECK_INT(am_neighbours(&rows, 1, NULL, NULL, 3, NULL, &err), AM_ERR_MEMORY);
+        AM_CHECK_INT(am_neighbours(&rows, NULL, sizes[i], 1, NULL, NULL, 3, NULL, &err),
+                     AM_ERR_MEMORY);
     }
     AM_CHECK_INT(stats().live_blocks, before.live_blocks);
 }

@@ -431,7 +431,8 @@ AM_TEST(neighbours_are_those_of_all_pairs)
             const double value = random_number() * 8;
             x[i] = threads == 2 ? (float)(int)value + 1000 : (float)value;
         }
-        AM_CHECK_OK(am_neighbours(&rows, NEAREST, found, distances, threads, NULL, &err));
+        AM_CHECK_OK(
+            am_neighbours(&rows, NULL, ROWS, NEAREST, found, distances, threads, NULL, &err));
         for (int i = 0; i < ROWS; i++) {
             for (int j = 0; j < ROWS; j++) {
                 minus[j] = j == i ? -__builtin_inf() : 0;
@@ -446,7 +447,8 @@ AM_TEST(neighbours_are_those_of_all_pairs)
         }
     }
     am_fail_alloc_at(1, 1);
-    AM_CHECK_INT(am_neighbours(&rows, 1, found, distances, 1, NULL, &err), AM_ERR_MEMORY);
+    AM_CHECK_INT(am_neighbours(&rows, NULL, ROWS, 1, found, distances, 1, NULL, &err),
+                 AM_ERR_MEMORY);
     am_fail_alloc_at(0, 0);
 }
 
@@ -467,8 +469,9 @@ AM_TEST(long_calls_can_be_stopped)
         int polls = 0;
         am_control control = {.poll = stop_at_once, .arg = &polls};
         const am_pass pass = {.scores = out};
-        am_status status = call == 0   ? am_rank_pass(&rows, &pass, 1, &control, &err)
-                           : call == 1 ? am_neighbours(&rows, 1, found, out, 1, &control, &err)
+        am_status status = call == 0 ? am_rank_pass(&rows, &pass, 1, &control, &err)
+                           : call == 1
+                               ? am_neighbours(&rows, NULL, 9000, 1, found, out, 1, &control, &err)
                            : call == 2 ? am_check_rows(&rows, 1e-3, 1, &control, &err)
                                        : am_probabilities(&rows, x, 1, &control, &err);
         AM_CHECK_INT(status, AM_ERR_CANCELLED);

@@ -18,6 +18,7 @@ from ambigmnist.config import (
 )
 from ambigmnist.datasets import Dataset, load_digits, load_idx, load_mnist, save_idx
 from ambigmnist.definitions import definition, definitions
+from ambigmnist.duplicates import Duplicates, duplicates
 from ambigmnist.errors import (
     AmbigError,
     ArgumentError,
@@ -34,6 +35,7 @@ from ambigmnist.errors import (
 from ambigmnist.evidence import Evidence
 from ambigmnist.heatmap import Heatmap, heatmap
 from ambigmnist.model import CNN
+from ambigmnist.neighbourhood import NeighbourLabels, neighbour_labels, outliers
 from ambigmnist.plot import gallery, training_curves
 from ambigmnist.ranking import Ranking, rank
 
@@ -48,16 +50,19 @@ __all__ = [
     "DataError",
     "DataNotFoundError",
     "Dataset",
+    "Duplicates",
     "Evidence",
     "FileError",
     "Heatmap",
     "MissingDependencyError",
+    "NeighbourLabels",
     "OutOfMemoryError",
     "OutOfRangeError",
     "Ranking",
     "ShapeError",
     "definition",
     "definitions",
+    "duplicates",
     "gallery",
     "get_num_threads",
     "heatmap",
@@ -65,6 +70,8 @@ __all__ = [
     "load_digits",
     "load_idx",
     "load_mnist",
+    "neighbour_labels",
+    "outliers",
     "rank",
     "register_threadpoolctl",
     "save_idx",

@@ -30,6 +30,14 @@ class BuiltIn(NamedTuple):
     function: Callable[[Evidence], Scores] | None = None
 
 
+def _neighbour_disagreement(ev: Evidence) -> Scores:
+    nearest = ev.nearest_others(10)
+    if nearest.shape[1] == 0:
+        return np.zeros(ev.n)
+    share: Scores = np.mean(nearest["label"] != ev.given_index[:, np.newaxis], axis=1)
+    return share
+
+
 _NORTHCUTT = "Northcutt et al. 2021 (JAIR 70), confident learning"
 
 BUILT_IN = (
@@ -49,5 +57,14 @@ BUILT_IN = (
     BuiltIn("self_confidence", "1 - p_g", "[0, 1]", "probs labels", _NORTHCUTT),
     BuiltIn(
         "normalized_margin", "(1 - p_g + max_j!=g p_j) / 2", "[0, 1]", "probs labels", _NORTHCUTT
+    ),
+    # Of the images around.
+    BuiltIn(
+        "neighbour_disagreement",
+        "share of the 10 nearest images with another label",
+        "[0, 1]",
+        "nearest labels",
+        "Smith et al. 2014 (Machine Learning 95), k-disagreeing neighbours",
+        _neighbour_disagreement,
     ),
 )

@@ -221,9 +221,10 @@ def check(ev: Evidence, record: Definition) -> None:
         )
     for need in record.needs:
         if not ev.has(need):
+            instead = " or embeddings=" if need == "nearest" else ""
             raise ArgumentError(
                 f"definition {record.name!r} needs {need}, which this evidence does not have: "
-                f"pass {need}= to Evidence"
+                f"pass {need}={instead} to Evidence"
             )
 
 
@@ -252,6 +253,8 @@ def scores(ev: Evidence, record: Definition) -> NDArray[np.float64]:
         return _core_score(record.name, ev)
     try:
         result = np.asarray(record.function(ev))
+    except MemoryError:
+        raise
     except Exception as error:
         raise ArgumentError(
             f"definition {record.name!r} raised {type(error).__name__}: {error}"

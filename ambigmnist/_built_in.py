@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ambigmnist.evidence import Evidence
+from ambigmnist.evidence import NEIGHBOURS, Evidence
 
 __all__ = ["BUILT_IN", "BuiltIn"]
 
@@ -31,7 +31,7 @@ class BuiltIn(NamedTuple):
 
 
 def _neighbour_disagreement(ev: Evidence) -> Scores:
-    nearest = ev.nearest_others(10)
+    nearest = ev.nearest_others(NEIGHBOURS)
     if nearest.shape[1] == 0:
         return np.zeros(ev.n)
     share: Scores = np.mean(nearest["label"] != ev.given_index[:, np.newaxis], axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,10 @@ from ambigmnist import _ambigcore
 from ambigmnist._files import PathLike
 from ambigmnist._names import suggest
 from ambigmnist._tables import html_table, text_table
-from ambigmnist._validate import Floats, as_int
+from ambigmnist._validate import as_int
 from ambigmnist.config import resolve_threads
-from ambigmnist.errors import ArgumentError, DTypeError
-from ambigmnist.evidence import Evidence, Indices
+from ambigmnist.errors import ArgumentError, DTypeError, OutOfRangeError
+from ambigmnist.evidence import NEIGHBOURS, Evidence, Indices
 from ambigmnist.ranking import write_csv
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _BLOCK = 4096  # images compared together
 PIXELS = 0.15
 NEAR = 0.5  # where pixels decide in the end
 NEAR_ALONE = 0.15  # where there are embeddings only
-NEIGHBOURS = 10  # of every image, among which its near duplicates are looked for
 
 
 class Duplicates:
@@ -88,6 +87,26 @@ class Duplicates:
     def __iter__(self) -> Iterator[Indices]:
         return iter(self.groups)
 
+    @overload
+    def __getitem__(self, key: int) -> Indices: ...
+
+    @overload
+    def __getitem__(self, key: slice | NDArray[Any] | list[Any]) -> Duplicates: ...
+
+    def __getitem__(self, key: Any) -> Indices | Duplicates:
+        """One group, or some of the groups: ``found[found.disagree]``."""
+        try:
+            rows: Any = np.arange(len(self))[key]
+        except IndexError as error:
+            raise OutOfRangeError(f"{len(self)} groups: {error}") from None
+        if np.ndim(rows) == 0:
+            group: Indices = self.groups[int(rows)]
+            return group
+        return self._some([self.groups[i] for i in rows], self.distance[rows])
+
+    def _some(self, groups: list[Indices], distance: NDArray[np.float64]) -> Duplicates:
+        return Duplicates(self.evidence, groups, distance, self._first_equal, self.threshold)
+
     def across(self, a: str = "train", b: str = "test") -> Duplicates:
         """The groups with images of both splits: training images that sit in the test set.
 
@@ -113,9 +132,7 @@ class Duplicates:
         in_a, in_b = split == a, split == b
         chosen = [i for i, g in enumerate(self.groups) if in_a[g].any() and in_b[g].any()]
         groups = [g[in_a[g] | in_b[g]] for g in (self.groups[i] for i in chosen)]
-        return Duplicates(
-            self.evidence, groups, self.distance[chosen], self._first_equal, self.threshold
-        )
+        return self._some(groups, self.distance[chosen])
 
     def gallery(
         self, rows: int | None = None, cols: int | None = None, *, ax: Axes | None = None
@@ -265,7 +282,7 @@ def duplicates(ev: Evidence, *, near: float | None = None) -> Duplicates:
     threshold = None
     if ev.embeddings is not None and (near > 0 or ev.images is None):
         rows = np.flatnonzero(first_equal == np.arange(ev.n))
-        a, b, distance, threshold = _close_pairs(ev.embeddings, rows, near)
+        a, b, distance, threshold = _close_pairs(ev, rows, near)
         if ev.images is not None:
             alike = _alike(ev.images, a, b)
             a, b, distance = a[alike], b[alike], distance[alike]
@@ -313,20 +330,24 @@ def _equal(images: NDArray[Any], a: Indices, b: Indices) -> NDArray[np.bool_]:
 
 
 def _close_pairs(
-    embeddings: Floats, rows: Indices, near: float
+    ev: Evidence, rows: Indices, near: float
 ) -> tuple[Indices, Indices, NDArray[np.float64], float]:
     """(a, b, distance) of pairs of `rows` up to a threshold, and this; a < b, each once."""
-    k = min(NEIGHBOURS, len(rows) - 1)
-    if k < 1:
+    if len(rows) < 2:
         return np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0), 0.0
-    values = embeddings if len(rows) == len(embeddings) else embeddings[rows]
-    indices, distances = _ambigcore.neighbours(values, None, k, resolve_threads(None))
+    if len(rows) == ev.n:
+        indices, distances = ev._ten_nearest["index"], ev._ten_nearest["distance"]
+    else:  # without the copies, which would be the nearest of each other
+        assert ev.embeddings is not None
+        k = min(NEIGHBOURS, len(rows) - 1)
+        indices, distances = _ambigcore.neighbours(
+            ev.embeddings[rows], None, k, resolve_threads(None)
+        )
     threshold = near * float(np.median(distances[:, -1]))
     at, rank_of = np.nonzero(distances <= threshold)
     a, b, distance = rows[at], rows[indices[at, rank_of]], distances[at, rank_of]
-    size = len(embeddings)
-    pairs, once = np.unique(np.minimum(a, b) * size + np.maximum(a, b), return_index=True)
-    return pairs // size, pairs % size, distance[once], threshold
+    pairs, once = np.unique(np.minimum(a, b) * ev.n + np.maximum(a, b), return_index=True)
+    return pairs // ev.n, pairs % ev.n, distance[once], threshold
 
 
 def _alike(images: NDArray[Any], a: Indices, b: Indices) -> NDArray[np.bool_]:

@@ -33,7 +33,7 @@ Indices = NDArray[np.intp]
 A = TypeVar("A", bound=NDArray[Any])
 
 _BLOCK = 65_536  # rows looked at together where NumPy needs temporary arrays
-_NEAREST = 10  # other images that the definitions look at
+NEIGHBOURS = 10  # other images that the definitions look at
 
 # Which axis of each field runs over the images.
 AXES = {
@@ -468,14 +468,14 @@ class Evidence:
                 "pass embeddings= to Evidence"
             )
         k = min(k, others)
-        if k <= _NEAREST and (rows is None or "_ten_nearest" in self.__dict__):
+        if k <= NEIGHBOURS and (rows is None or "_ten_nearest" in self.__dict__):
             return self._ten_nearest[every, :k]
         return self._nearest_by_embeddings(k, rows)
 
     @cached_property
     def _ten_nearest(self) -> NDArray[np.void]:
         """As many as the definitions look at, found once."""
-        return _read_only(self._nearest_by_embeddings(min(_NEAREST, max(self.n - 1, 0)), None))
+        return _read_only(self._nearest_by_embeddings(min(NEIGHBOURS, max(self.n - 1, 0)), None))
 
     def _nearest_by_embeddings(self, k: int, rows: Indices | None) -> NDArray[np.void]:
         assert self.embeddings is not None

@@ -18,10 +18,12 @@ rotate(uint64_t x, int bits)
     return x << bits | x >> (64 - bits);
 }
 
+/* The first multiplication moves no bit down, and the highest nowhere; the second spreads what the
+ * rotation put below, so that no small change of the lane's next word undoes one of this. */
 static uint64_t
 step(uint64_t h, uint64_t word)
 {
-    return rotate((h ^ word) * GOLDEN, 29);
+    return rotate((h ^ word) * GOLDEN, 29) * EULER;
 }
 
 /* Every bit of x moves about half of all bits. */

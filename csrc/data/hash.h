@@ -1,10 +1,11 @@
 /* A 64-bit number for the content of an image, to find equal ones.
  *
  * The bytes are read as little-endian words of 8, the last one filled up with zeros; word i goes
- * into lane i mod 4, h <- rotate((h xor word) * odd, 29). A step is a bijection of the lane and of
- * the word, and so is what joins the four lanes: images that differ in one word never share a
- * number, others do with a chance of about 2^-64. Whoever must be sure compares the bytes of images
- * with the same number. It is no defence against somebody who makes images collide on purpose. */
+ * into lane i mod 4, h <- rotate((h xor word) * odd, 29) * odd. A step is a bijection of the lane
+ * and of the word, and so is what joins the four lanes: images that differ in one word never share
+ * a number, others do with a chance of about 2^-64. Whoever must be sure compares the bytes of
+ * images with the same number. It is no defence against somebody who makes images collide on
+ * purpose. */
 #ifndef AMBIG_DATA_HASH_H
 #define AMBIG_DATA_HASH_H
 

@@ -362,6 +362,22 @@ neighbours(am_error *err)
 }
 
 static am_status
+some_neighbours(am_error *err)
+{
+    static const int64_t queries[] = {3, 0};
+    const am_rows rows = logit_rows();
+    int64_t found[2];
+    return am_neighbours(&rows, queries, 2, 1, found, scores, 3, NULL, err);
+}
+
+static am_status
+hash_images(am_error *err)
+{
+    uint64_t hashes[2];
+    return am_image_hashes((const uint8_t *)scores, 2, 8, hashes, 3, NULL, err);
+}
+
+static am_status
 top_k(am_error *err)
 {
     int64_t indices[IMAGES];
@@ -406,6 +422,8 @@ AM_TEST(every_allocation_may_fail)
     check_memory("check rows", check_rows, 1);
     check_memory("probabilities", probabilities, 1);
     check_memory("neighbours", neighbours, 1);
+    check_memory("some neighbours", some_neighbours, 1);
+    check_memory("hashes", hash_images, 0);
     check_memory("top k", top_k, 1);
     check_memory("idx", parse_idx, 0);
     am_net_free(net);

@@ -550,12 +550,19 @@ def test_bad_arguments_are_refused(call, error, match):
         call()
 
 
-def test_any_number_of_threads_gives_the_same(monkeypatch):
+@pytest.fixture
+def _threads_as_before():
+    yield
+    am.set_num_threads(None)
+
+
+@pytest.mark.usefixtures("_threads_as_before")
+def test_any_number_of_threads_gives_the_same():
     rng = np.random.default_rng(0)
     x = rng.integers(0, 3, (700, 4)).astype(np.float32)
     results = []
     for threads in (1, 2, 5):
-        monkeypatch.setenv("AMBIGMNIST_NUM_THREADS", str(threads))
+        am.set_num_threads(threads)
         ev = evidence(700, np.zeros(700, int), embeddings=x)
         found = am.duplicates(ev)
         results.append(

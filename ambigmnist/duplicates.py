@@ -32,7 +32,7 @@ _BLOCK = 4096  # images compared together
 # dimmed by a tenth or made noisy (sigma 5 of 255) differ by less than 0.15 of the contrast, and
 # most of them by less than half of the typical distance; of the pairs of different images five do,
 # plain strokes that look the same. By the embeddings alone, closer than 0.15 of the typical
-# distance are eleven such pairs, the noisy copies, and most that were compressed a little (JPEG 75),
+# distance are eleven such pairs, the noisy copies and most that were compressed less (JPEG 75),
 # but none that were dimmed.
 PIXELS = 0.15
 NEAR = 0.5  # where pixels decide in the end

@@ -19,6 +19,7 @@ from ambigmnist.config import (
 )
 from ambigmnist.datasets import Dataset, load_digits, load_idx, load_mnist, save_idx
 from ambigmnist.definitions import definition, definitions
+from ambigmnist.duplicates import Duplicates, duplicates
 from ambigmnist.errors import (
     AmbigError,
     ArgumentError,
@@ -36,6 +37,7 @@ from ambigmnist.evidence import Evidence
 from ambigmnist.heatmap import Heatmap, heatmap
 from ambigmnist.labels import ConfidentJoint, confident_joint, label_issues
 from ambigmnist.model import CNN
+from ambigmnist.neighbourhood import NeighbourLabels, neighbour_labels, outliers
 from ambigmnist.plot import gallery, training_curves
 from ambigmnist.ranking import Ranking, rank
 
@@ -51,10 +53,12 @@ __all__ = [
     "DataError",
     "DataNotFoundError",
     "Dataset",
+    "Duplicates",
     "Evidence",
     "FileError",
     "Heatmap",
     "MissingDependencyError",
+    "NeighbourLabels",
     "OutOfMemoryError",
     "OutOfRangeError",
     "Ranking",
@@ -63,6 +67,7 @@ __all__ = [
     "confident_joint",
     "definition",
     "definitions",
+    "duplicates",
     "gallery",
     "get_num_threads",
     "heatmap",
@@ -71,6 +76,8 @@ __all__ = [
     "load_digits",
     "load_idx",
     "load_mnist",
+    "neighbour_labels",
+    "outliers",
     "rank",
     "register_threadpoolctl",
     "save_idx",

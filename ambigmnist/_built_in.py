@@ -18,7 +18,7 @@ from ambigmnist._joint import confident_learning
 from ambigmnist._validate import Floats
 from ambigmnist.config import resolve_threads
 from ambigmnist.errors import ArgumentError
-from ambigmnist.evidence import Evidence
+from ambigmnist.evidence import NEIGHBOURS, Evidence
 
 __all__ = ["BUILT_IN", "BuiltIn"]
 
@@ -103,6 +103,14 @@ def _dynamics_row(
     if isinstance(function, str):
         function = partial(_recorded, name, function)
     return BuiltIn(name, formula, range, "dynamics", source, function, in_sample=True)
+
+
+def _neighbour_disagreement(ev: Evidence) -> Scores:
+    nearest = ev.nearest_others(NEIGHBOURS)
+    if nearest.shape[1] == 0:
+        return np.zeros(ev.n)
+    share: Scores = np.mean(nearest["label"] != ev.given_index[:, np.newaxis], axis=1)
+    return share
 
 
 _NORTHCUTT = "Northcutt et al. 2021 (JAIR 70), confident learning"
@@ -229,5 +237,14 @@ BUILT_IN = (
         "[0, inf)",
         "Agarwal et al. 2022 (CVPR)",
         "vog",
+    ),
+    # Of the images around.
+    BuiltIn(
+        "neighbour_disagreement",
+        "share of the 10 nearest images with another label",
+        "[0, 1]",
+        "nearest labels",
+        "Smith et al. 2014 (Machine Learning 95), k-disagreeing neighbours",
+        _neighbour_disagreement,
     ),
 )

@@ -43,7 +43,7 @@ _HOW = {
     "history": "pass history= to Evidence",
     "dynamics": "pass history= and labels= to Evidence, or take audit(history=True)",
     "embeddings": "pass embeddings= to Evidence",
-    "nearest": "pass nearest= to Evidence, or take audit()",
+    "nearest": "pass nearest= or embeddings= to Evidence, or take audit()",
     "fold": "pass fold= to Evidence, or take audit(folds=5)",
 }
 

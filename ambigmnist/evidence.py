@@ -33,6 +33,7 @@ Indices = NDArray[np.intp]
 A = TypeVar("A", bound=NDArray[Any])
 
 _BLOCK = 65_536  # rows looked at together where NumPy needs temporary arrays
+NEIGHBOURS = 10  # other images that the definitions look at
 
 # Which axis of each field runs over the images.
 AXES = {
@@ -108,7 +109,8 @@ class Evidence:
         A vector per image, from the last hidden layer say.
     nearest : structured array (n, q), optional
         The q nearest other images of each, nearest first, as `audit` finds them: fields index (in
-        the numbering of the whole audit, also after slicing), distance, label (a column).
+        the numbering of the whole audit, also after slicing), distance, label (a column). Where
+        it is not given, what needs it is computed from `embeddings`.
     fold : array_like (n,), optional
         Which fold an image was held out in.
     split : str or array_like (n,), optional
@@ -331,7 +333,12 @@ class Evidence:
         return self.labels
 
     def has(self, name: str) -> bool:
-        """Whether the field `name` ("labels", "logits", ...) is known."""
+        """Whether the field `name` ("labels", "logits", ...) is known.
+
+        "nearest" is also where it follows from the embeddings.
+        """
+        if name == "nearest" and self.nearest is None:
+            name = "embeddings"
         return getattr(self, name) is not None
 
     def score(self, by: str | Callable[[Evidence], ArrayLike]) -> NDArray[np.float64]:
@@ -421,7 +428,67 @@ class Evidence:
         if self.embeddings is None:
             raise ArgumentError("embeddings: this needs them, and this evidence has none")
         k = as_int(k, "k", least=0)
-        return _ambigcore.neighbours(self.embeddings, k, resolve_threads(None))
+        return _ambigcore.neighbours(self.embeddings, None, k, resolve_threads(None))
+
+    def nearest_others(self, k: int = 10, rows: Indices | None = None) -> NDArray[np.void]:
+        """The k nearest other images, of all images or of some: `nearest`, or by the embeddings.
+
+        Parameters
+        ----------
+        k : int
+            How many; where there are fewer others, all of them.
+        rows : array (m,) of intp, optional
+            Of which images, in any order; the cost is that of these. By default of all.
+
+        Returns
+        -------
+        structured array (m, min(k, n - 1))
+            Nearest first: fields index, distance, label (a column, -1 without labels). Where
+            `nearest` was given, a slice still has the neighbours among all images.
+
+        Raises
+        ------
+        ArgumentError
+            Neither `nearest` nor `embeddings` is known, or `nearest` has fewer than k of more
+            others and there are no embeddings to find the rest with.
+
+        Examples
+        --------
+        >>> import ambigmnist as am
+        >>> ev = am.Evidence([[1.0], [1.0], [1.0]], [0, 0, 0], embeddings=[[0.0], [3.0], [5.0]])
+        >>> ev.nearest_others(1)["index"].ravel()
+        array([1, 2, 1])
+        """
+        k = as_int(k, "k", least=0)
+        others = max(self.n - 1, 0)
+        every = slice(None) if rows is None else rows
+        known = -1 if self.nearest is None else self.nearest.shape[1]
+        if self.nearest is not None and known >= min(k, others):  # a slice has those of the whole
+            return self.nearest[every, :k]
+        if self.embeddings is None:
+            raise ArgumentError(
+                "embeddings: this needs them, and this evidence has none"
+                if known < 0
+                else f"k: expected at most {known}, as many as `nearest` has, got {k}: "
+                "pass embeddings= to Evidence"
+            )
+        k = min(k, others)
+        if k <= NEIGHBOURS and (rows is None or "_ten_nearest" in self.__dict__):
+            return self._ten_nearest[every, :k]
+        return self._nearest_by_embeddings(k, rows)
+
+    @cached_property
+    def _ten_nearest(self) -> NDArray[np.void]:
+        """As many as the definitions look at, found once."""
+        return _read_only(self._nearest_by_embeddings(min(NEIGHBOURS, max(self.n - 1, 0)), None))
+
+    def _nearest_by_embeddings(self, k: int, rows: Indices | None) -> NDArray[np.void]:
+        assert self.embeddings is not None
+        found = _ambigcore.neighbours(self.embeddings, rows, k, resolve_threads(None))
+        records = np.empty(found[0].shape, NEAREST)
+        records["index"], records["distance"] = found
+        records["label"] = -1 if self.labels is None else self.given_index[found[0]]
+        return records
 
     def __len__(self) -> int:
         return self.n
@@ -451,7 +518,7 @@ class Evidence:
         text += "\n  known: " + ", ".join(
             f"{name} {'x'.join(map(str, getattr(self, name).shape))}"
             for name in AXES
-            if self.has(name)
+            if getattr(self, name) is not None
         )
         return text
 

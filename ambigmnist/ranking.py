@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Ranked", "Ranking", "rank", "top_ranking"]
+__all__ = ["Ranked", "Ranking", "rank", "top_ranking", "write_csv"]
 
 _SHOWN = 12  # rows in what a session prints
 
@@ -203,14 +203,7 @@ class Ranking:
         Numbers are written so that they read back exactly. A class or split name that a
         spreadsheet would run as a formula gets an apostrophe in front.
         """
-        columns = self._columns()
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(
-            zip(*([_csv_cell(v) for v in c.tolist()] for c in columns.values()), strict=True)
-        )
-        atomic_write(path, text.getvalue().encode())
+        write_csv(path, self._columns())
 
     def _title(self) -> str:
         d = self.definition
@@ -239,6 +232,17 @@ class Ranking:
 
 def _reading(item: Ranked) -> str:
     return f"{item.predicted}" if item.given is None else f"{item.predicted}->{item.given}"
+
+
+def write_csv(path: PathLike, columns: Mapping[str, NDArray[Any]]) -> None:
+    """The columns under their names, complete or not at all; see `Ranking.to_csv`."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(
+        zip(*([_csv_cell(v) for v in c.tolist()] for c in columns.values()), strict=True)
+    )
+    atomic_write(path, text.getvalue().encode())
 
 
 def _csv_cell(value: Any) -> Any:

@@ -44,6 +44,9 @@
 /* Files, as buffers. */
 #include "data/idx.h"
 
+/* Images: numbers for their content. */
+#include "data/hash.h"
+
 /* Scores of one or several opinions, training dynamics, top lists, heatmaps, nearest neighbours. */
 #include "rank/rows.h"
 #include "rank/scores.h"

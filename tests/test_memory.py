@@ -137,6 +137,25 @@ def resume_case(folder: Path) -> Case:
     return call, check, None
 
 
+def duplicates_case(folder: Path) -> Case:
+    images = np.random.default_rng(6).integers(0, 256, (12, 4, 4), dtype=np.uint8)
+    images[[5, 9]] = images[2]
+    evidence = am.Evidence(
+        np.ones((12, 1)), images=images, embeddings=images.reshape(12, 16).astype(float)
+    )
+    path = folder / "duplicates.csv"
+
+    def call() -> am.Duplicates:
+        found = am.duplicates(evidence)
+        found.to_csv(path)
+        return found
+
+    def check(found: am.Duplicates) -> None:
+        assert [group.tolist() for group in found] == [[2, 5, 9]]
+
+    return call, check, path
+
+
 CASES = {
     "resume": resume_case,
     "load_idx": load_idx_case,
@@ -144,6 +163,7 @@ CASES = {
     "save": save_case,
     "load": load_case,
     "rank_to_csv": rank_case,
+    "duplicates_to_csv": duplicates_case,
     "predict": predict_case,
 }
 
@@ -218,7 +238,10 @@ def test_every_allocation_of_python_may_fail(name, tmp_path):
 def from_logits() -> am.Evidence:
     logits = np.random.default_rng(3).normal(0, 3, (5000, 4))
     return am.Evidence(
-        _ambigcore.softmax(logits.astype(np.float32), 1), np.arange(5000) % 4, logits=logits
+        _ambigcore.softmax(logits.astype(np.float32), 1),
+        np.arange(5000) % 4,
+        logits=logits,
+        embeddings=logits,
     )
 
 
@@ -237,6 +260,10 @@ CORE_CASES: dict[str, Callable[[am.Evidence], Any]] = {
     "history_dynamics": lambda ev: _ambigcore.history_dynamics(
         ev.probs.reshape(2, -1, 4), ev.given_index[:2500], 2
     )[:, :8],
+    "neighbours": lambda ev: ev.neighbours(3)[0],
+    "some_neighbours": lambda ev: ev.nearest_others(3, np.arange(0, 5000, 700))["index"],
+    "neighbour_disagreement": lambda ev: ev.score("neighbour_disagreement"),
+    "duplicates": lambda ev: am.duplicates(ev, near=0.1).distance,
 }
 
 

@@ -406,7 +406,7 @@ def test_ctrl_c_stops_a_pass():
     labels = np.zeros(len(values), np.intp)
     for call in (
         lambda: core.scores(values, True, "entropy", None, 2),
-        lambda: core.neighbours(values, 1, 2),
+        lambda: core.neighbours(values, None, 1, 2),
         lambda: core.probabilities(values, 2),
         lambda: core.self_confidence(values, True, labels, 2),
         lambda: core.confident_joint(values, True, labels, np.ones(400), False, 2),
@@ -450,7 +450,7 @@ def test_neighbours_are_those_of_all_pairs(n, d, dtype, scale, offset, kind, see
     x = ((x + offset) * scale).astype(dtype)
     k = int(rng.integers(0, min(n, 12)))
     for threads in (1, 3):
-        indices, distances = core.neighbours(x, k, threads)
+        indices, distances = core.neighbours(x, None, k, threads)
         expected, far = naive_neighbours(x, k)
         assert indices.tolist() == expected.tolist()
         assert distances.tobytes() == far.tobytes()
@@ -468,6 +468,54 @@ def test_neighbours_across_blocks_in_any_layout():
         am.Evidence(np.ones((3, 1))).neighbours(1)
     with pytest.raises(ArgumentError, match="one less"):
         ev.neighbours(2100)
+
+
+@given(
+    st.integers(1, 60),
+    st.sampled_from([np.float32, np.float64]),
+    st.sampled_from(["ties", "normal", "equal"]),
+    st.sampled_from([name for name in LAYOUTS if name != "mapped"]),
+    st.integers(0, 2**32 - 1),
+)
+def test_some_neighbours_are_rows_of_all(n, dtype, kind, layout, seed):
+    """To the bit; in any order, also twice, also none."""
+    rng = np.random.default_rng(seed)
+    x = {
+        "ties": rng.integers(0, 3, (n, 3)),
+        "normal": rng.normal(size=(n, 3)),
+        "equal": np.full((n, 3), 0.1),
+    }[kind].astype(dtype)
+    k = int(rng.integers(0, min(n, 12)))
+    queries = rng.integers(0, n, rng.integers(0, 2 * n))
+    indices, distances = core.neighbours(x, None, k, 2)
+    for threads in (1, 3):
+        some, far = core.neighbours(LAYOUTS[layout](x), queries, k, threads)
+        assert some.tolist() == indices[queries].tolist()
+        assert far.tobytes() == distances[queries].tobytes()
+
+
+def test_some_neighbours_across_blocks_and_chunks():
+    x = np.random.default_rng(0).normal(size=(2100, 12)).astype(np.float32)
+    x[1500:] = x[3]  # lists that are full of equals before the last block
+    every = core.neighbours(x, None, 7, 2)
+    assert every[0].tolist() == naive_neighbours(x, 7)[0].tolist()
+    for count in (1, 63, 64, 65, 300, 2500):
+        queries = np.random.default_rng(count).integers(0, 2100, count)
+        for threads in (1, 2, 5):
+            some = core.neighbours(x, queries, 7, threads)
+            assert all((a == b[queries]).all() for a, b in zip(some, every, strict=True))
+
+
+def test_neighbours_of_few_rows_cost_less():
+    """No memory that grows with all lists: 3 rows of a million would need 240 MB."""
+    x = np.random.default_rng(0).normal(size=(1_000_000, 2)).astype(np.float32)
+    indices, distances = core.neighbours(x, np.array([5, 0, 999_999]), 10, 2)
+    for i, row, far in zip((5, 0, 999_999), indices, distances, strict=True):
+        squares = ((x.astype(np.float64) - x[i]) ** 2).sum(axis=1)
+        squares[i] = np.inf
+        order = np.argsort(squares, kind="stable")[:10]
+        assert row.tolist() == order.tolist()
+        assert (far == np.sqrt(squares[order])).all()
 
 
 # --- top k --------------------------------------------------------------------------------------
@@ -537,8 +585,16 @@ def test_predictions_take_the_first_maximum():
         ),
         (lambda: core.top_lists(np.ones((2, 1)), False, None, (("gini", 1),), 1), TypeError),
         (lambda: core.exact_sum(np.zeros((1, 3), np.int64)), ShapeError),
-        (lambda: core.neighbours(np.ones((2, 1)), 2, 1), ArgumentError),
-        (lambda: core.neighbours(np.array([[np.nan], [1]]), 1, 1), ArgumentError),
+        (lambda: core.neighbours(np.ones((2, 1)), None, 2, 1), ArgumentError),
+        (lambda: core.neighbours(np.array([[np.nan], [1]]), None, 1, 1), ArgumentError),
+        (lambda: core.neighbours(np.array([[np.nan], [1]]), np.array([1]), 1, 1), ArgumentError),
+        (lambda: core.neighbours(np.ones((2, 1)), np.array([0, 2]), 1, 1), ArgumentError),
+        (lambda: core.neighbours(np.ones((2, 1)), np.array([-1]), 1, 1), ArgumentError),
+        (lambda: core.neighbours(np.ones((2, 1)), np.array([0]), 2, 1), ArgumentError),
+        (lambda: core.neighbours(np.ones((2, 1)), np.array([[0]]), 1, 1), ShapeError),
+        (lambda: core.neighbours(np.ones((2, 1)), np.array([0.0]), 1, 1), DTypeError),
+        (lambda: core.neighbours(np.ones((2, 1)), [0], 1, 1), DTypeError),
+        (lambda: core.neighbours(np.ones((2, 1)), 1, 1), TypeError),
     ],
 )
 def test_bad_arguments_are_refused(call, error):

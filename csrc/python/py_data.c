@@ -1,6 +1,7 @@
-/* The data formats: idx_header and idx_parse over any bytes-like object. */
-#include "convert.h"
+/* Data: idx_header and idx_parse over any bytes-like object, and hashes of images. */
+#include "rank_args.h"
 
+#include "../data/hash.h"
 #include "../data/idx.h"
 
 typedef am_status (*idx_reader)(const uint8_t *, int64_t, am_idx *, am_error *);
@@ -62,6 +63,34 @@ idx_parse(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return read_idx(module, "idx_parse", args, nargs, am_idx_parse);
 }
 
+static PyObject *
+image_hashes(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    am_error error = {AM_OK, ""};
+    int threads;
+    if (am_arity("image_hashes", nargs, 2) < 0 || to_threads(module, args[1], &threads) < 0) {
+        return NULL;
+    }
+    PyArrayObject *images = am_to_array(module, args[0], "images", NPY_UINT8, 2, 0);
+    if (images == NULL) {
+        return NULL;
+    }
+    const npy_intp shape[1] = {PyArray_DIM(images, 0)};
+    PyObject *out = am_new_array(1, shape, NPY_UINT64);
+    if (out == NULL) {
+        return NULL;
+    }
+    const uint8_t *bytes = PyArray_DATA(images);
+    const int64_t size = PyArray_DIM(images, 1);
+    uint64_t *hashes = data_of(out);
+    am_control control;
+    am_py_poll poll;
+    am_poll_begin(&poll, Py_None, &control);
+    am_status status = am_image_hashes(bytes, shape[0], size, hashes, threads, &control, &error);
+    am_poll_end(&poll);
+    return finish(module, status, &error, out);
+}
+
 PyMethodDef am_data_methods[] = {
     {"idx_header", (PyCFunction)(void (*)(void))idx_header, METH_FASTCALL,
      "idx_header($module, buffer, /)\n--\n\n"
@@ -70,5 +99,8 @@ PyMethodDef am_data_methods[] = {
      "idx_parse($module, buffer, /)\n--\n\n"
      "(type code, shape, data offset) of an IDX file whose items fill the rest of `buffer` "
      "exactly."},
+    {"image_hashes", (PyCFunction)(void (*)(void))image_hashes, METH_FASTCALL,
+     "image_hashes($module, images, threads, /)\n--\n\n"
+     "A number for the bytes of every row of `images` (n, size) uint8: uint64 (n,)."},
     {NULL, NULL, 0, NULL},
 };

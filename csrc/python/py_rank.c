@@ -342,21 +342,26 @@ py_top_k(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 }
 
 PyDoc_STRVAR(neighbours_doc,
-             "neighbours($module, values, k, threads, /)\n--\n\n"
-             "(indices, distances) of the k nearest other rows of every row: (n, k) each.");
+             "neighbours($module, values, queries, k, threads, /)\n--\n\n"
+             "(indices, distances) of the k nearest other rows of every row, or of the rows "
+             "`queries` (m,) intp: (n, k) or (m, k) each.");
 
 static PyObject *
 py_neighbours(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     am_rows rows;
     am_error error = {AM_OK, ""};
+    PyArrayObject *queries;
     int64_t k;
     int threads;
-    if (am_arity("neighbours", nargs, 3) < 0 || to_rows(module, args[0], Py_True, &rows) < 0 ||
-        am_to_int64(args[1], "k", &k) < 0 || to_threads(module, args[2], &threads) < 0) {
+    if (am_arity("neighbours", nargs, 4) < 0 || to_rows(module, args[0], Py_True, &rows) < 0 ||
+        am_to_optional_array(module, args[1], "queries", NPY_INTP, 1, &queries) < 0 ||
+        am_to_int64(args[2], "k", &k) < 0 || to_threads(module, args[3], &threads) < 0) {
         return NULL;
     }
-    const npy_intp shape[2] = {rows.n, k < 0 || k > rows.n ? 0 : k}; /* the core refuses such a k */
+    const int64_t *which = queries == NULL ? NULL : PyArray_DATA(queries);
+    const int64_t count = queries == NULL ? rows.n : PyArray_DIM(queries, 0);
+    const npy_intp shape[2] = {count, k < 0 || k > rows.n ? 0 : k}; /* the core refuses such a k */
     PyObject *indices = am_new_array(2, shape, NPY_INTP);
     PyObject *distances = am_new_array(2, shape, NPY_FLOAT64);
     PyObject *result = NULL;
@@ -366,7 +371,8 @@ py_neighbours(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         am_control control;
         am_py_poll poll;
         am_poll_begin(&poll, Py_None, &control);
-        am_status status = am_neighbours(&rows, k, found, far, threads, &control, &error);
+        am_status status =
+            am_neighbours(&rows, which, count, k, found, far, threads, &control, &error);
         am_poll_end(&poll);
         result = status == AM_OK ? PyTuple_Pack(2, indices, distances)
                                  : am_raise(module, status, &error);

@@ -9,7 +9,7 @@
 #include "topk.h"
 
 #define SAMPLE 1024 /* rows whose mean is subtracted: shorter vectors have smaller errors */
-#define QUERIES 64  /* rows of a chunk */
+#define QUERIES 64  /* of a chunk, or as many rows */
 #define BLOCK 1024  /* rows that all chunks are compared with before the next such block */
 #define GROUP 4     /* rows measured together */
 #define UNIT 0x1p-24
@@ -18,10 +18,12 @@
 
 typedef struct search {
     const am_rows *rows;
+    const int64_t *queries; /* NULL: query i is row i */
+    int64_t n_queries;
     am_control *control;
     const am_kernels *kernels;
     const am_row_kernels *row_kernels;
-    am_top_list *lists; /* n of them; the score is minus the squared distance */
+    am_top_list *lists; /* n_queries of them; the score is minus the squared distance */
     double *norms;      /* n: |a - mean|^2 */
     double *mean;       /* d */
     float *packed;      /* the block: panels of AM_PANEL rows, transposed */
@@ -46,6 +48,13 @@ static double
 number_at(const am_rows *rows, const void *row, int64_t t)
 {
     return rows->is_double ? ((const double *)row)[t] : (double)((const float *)row)[t];
+}
+
+/* The row of query i. */
+static int64_t
+row_of(const search *s, int64_t i)
+{
+    return s->queries == NULL ? i : s->queries[i];
 }
 
 /* The squared distances of GROUP rows at once: each is a sum that waits for its last term. */
@@ -154,7 +163,8 @@ pack_chunk(void *arg, int64_t chunk, int slot, am_error *err)
     return AM_OK;
 }
 
-/* |b|^2 - 2 a b above this: b is not among the nearest of query i. */
+/* |b|^2 - 2 a b above this: b is not among the nearest of query i. Rows come by rising index, so
+ * none enters a list of equal ones any more. */
 static float
 limit_of(const search *s, int64_t i)
 {
@@ -162,7 +172,11 @@ limit_of(const search *s, int64_t i)
     if (list->count < list->k) {
         return (float)__builtin_inf();
     }
-    const double farthest = squared(s, -list->best[0].score), norm = squared(s, s->norms[i]);
+    if (list->best[0].score == 0) {
+        return -(float)__builtin_inf();
+    }
+    const double farthest = squared(s, -list->best[0].score);
+    const double norm = squared(s, s->norms[row_of(s, i)]);
     return (float)(farthest + s->floor - norm + s->error * (norm + farthest));
 }
 
@@ -171,12 +185,13 @@ try_panel(const search *s, int64_t i, const void *query, int64_t panel, const fl
           float *limit, waiting *w, double *scratch)
 {
     const float *reach = s->reach + panel * AM_PANEL;
+    const int64_t self = row_of(s, i);
     if (!s->row_kernels->any_within(reach, products, AM_PANEL, *limit)) {
         return;
     }
     for (int lane = 0; lane < AM_PANEL; lane++) {
         const int64_t j = s->start + panel * AM_PANEL + lane;
-        if (j != i && j < s->rows->n && !(reach[lane] - 2 * products[lane] > *limit)) {
+        if (j != self && j < s->rows->n && !(reach[lane] - 2 * products[lane] > *limit)) {
             w->index[w->count++] = j;
             if (w->count == GROUP) {
                 measure(s, i, query, w, scratch);
@@ -186,14 +201,14 @@ try_panel(const search *s, int64_t i, const void *query, int64_t panel, const fl
     }
 }
 
-/* QUERIES rows against the block. */
+/* QUERIES queries against the block. */
 static am_status
 search_chunk(void *arg, int64_t chunk, int slot, am_error *err)
 {
     const search *s = arg;
     const am_rows *rows = s->rows;
     const int64_t d = rows->k, first = chunk * QUERIES;
-    const int64_t count = am_min_i64(QUERIES, rows->n - first);
+    const int64_t count = am_min_i64(QUERIES, s->n_queries - first);
     const int64_t panels = am_ceil_div(am_min_i64(BLOCK, rows->n - s->start), AM_PANEL);
     double *one = slot_memory(s, slot), *others = one + d;
     float *tile = (float *)(others + GROUP * d), *queries = tile + QUERIES * AM_PANEL,
@@ -201,7 +216,7 @@ search_chunk(void *arg, int64_t chunk, int slot, am_error *err)
     waiting wait[QUERIES];
     AM_TRY(am_check(s->control, slot, err));
     for (int64_t i = 0; i < count; i++) {
-        const void *row = am_read_rows(rows, first + i, 1, one);
+        const void *row = am_read_rows(rows, row_of(s, first + i), 1, one);
         wait[i].count = 0;
         for (int64_t t = 0; t < d; t++) {
             queries[i * d + t] = scaled(s, row, t);
@@ -224,13 +239,13 @@ search_chunk(void *arg, int64_t chunk, int slot, am_error *err)
         };
         s->kernels->gemm(&product);
         for (int64_t i = 0; i < count; i++) {
-            const void *query = am_read_rows(rows, first + i, 1, one);
+            const void *query = am_read_rows(rows, row_of(s, first + i), 1, one);
             try_panel(s, first + i, query, panel, tile + i * AM_PANEL, &limits[i], &wait[i],
                       others);
         }
     }
     for (int64_t i = 0; i < count; i++) {
-        measure(s, first + i, am_read_rows(rows, first + i, 1, one), &wait[i], others);
+        measure(s, first + i, am_read_rows(rows, row_of(s, first + i), 1, one), &wait[i], others);
     }
     return AM_OK;
 }
@@ -280,9 +295,9 @@ bound_errors(search *s)
 static am_status
 search_all(search *s, int threads, am_error *err)
 {
-    const int64_t n = s->rows->n, chunks = am_ceil_div(n, QUERIES);
+    const int64_t n = s->rows->n, chunks = am_ceil_div(s->n_queries, QUERIES);
     find_mean(s);
-    AM_TRY(am_parallel_for(chunks, threads, norms_chunk, s, err));
+    AM_TRY(am_parallel_for(am_ceil_div(n, QUERIES), threads, norms_chunk, s, err));
     bound_errors(s);
     for (s->start = 0; s->start < n; s->start += BLOCK) {
         const int64_t panels = am_ceil_div(am_min_i64(BLOCK, n - s->start), AM_PANEL);
@@ -292,13 +307,25 @@ search_all(search *s, int threads, am_error *err)
     return AM_OK;
 }
 
+static am_status
+check_queries(const int64_t *queries, int64_t n_queries, int64_t n, am_error *err)
+{
+    for (int64_t i = 0; queries != NULL && i < n_queries; i++) {
+        if (queries[i] < 0 || queries[i] >= n) {
+            return am_fail(err, AM_ERR_VALUE, "queries: expected rows 0..%lld, got %lld at [%lld]",
+                           (long long)(n - 1), (long long)queries[i], (long long)i);
+        }
+    }
+    return AM_OK;
+}
+
 am_status
-am_neighbours(const am_rows *rows, int64_t k, int64_t *indices, double *distances, int threads,
-              am_control *control, am_error *err)
+am_neighbours(const am_rows *rows, const int64_t *queries, int64_t n_queries, int64_t k,
+              int64_t *indices, double *distances, int threads, am_control *control, am_error *err)
 {
     const int64_t n = rows->n, d = rows->k;
     const int slots = am_slots(threads, am_ceil_div(n, AM_PANEL));
-    int64_t size, best;
+    int64_t size, lists, best;
     void *memory;
     if (k < 0 || k >= n) {
         return n == 0 && k == 0
@@ -307,26 +334,30 @@ am_neighbours(const am_rows *rows, int64_t k, int64_t *indices, double *distance
                              "k: expected 0..%lld, one less than there are rows, got %lld",
                              (long long)(n - 1), (long long)k);
     }
-    if (k == 0) {
+    AM_TRY(check_queries(queries, n_queries, n, err));
+    if (k == 0 || n_queries == 0) {
         return AM_OK;
     }
     search s = {.rows = rows,
+                .queries = queries,
+                .n_queries = n_queries,
                 .control = control,
                 .kernels = am_get_kernels(),
                 .row_kernels = am_get_row_kernels()};
     AM_TRY(am_mul_size(&size, d, (ROW_BYTES + QUERIES * 4) * AM_MAX_THREADS + BLOCK * 4, err));
     s.slot_size = d * (ROW_BYTES + QUERIES * 4) + QUERIES * AM_PANEL * 4;
     s.slot_size = am_ceil_div(s.slot_size, AM_ALIGNMENT) * AM_ALIGNMENT;
-    AM_TRY(am_mul_size(&best, n, k, err));
+    AM_TRY(am_mul_size(&best, n_queries, k, err));
     AM_TRY(am_mul_size(&best, best, sizeof(am_ranked), err));
-    AM_TRY(am_mul_size(&size, n, sizeof(am_top_list) + sizeof(double), err));
+    AM_TRY(am_mul_size(&lists, n_queries, sizeof(am_top_list), err));
+    AM_TRY(am_mul_size(&size, n, sizeof(double), err));
     /* Everything in one block, what must be aligned first. */
     const int64_t packed = BLOCK * d * 4, fixed = packed + slots * s.slot_size + BLOCK * 4 + d * 8;
-    if (best > INT64_MAX - size - fixed) {
+    if (lists > INT64_MAX - size - fixed || best > INT64_MAX - lists - size - fixed) {
         return am_fail(err, AM_ERR_MEMORY, "could not allocate lists of %lld neighbours each",
                        (long long)k);
     }
-    AM_TRY(am_alloc(&memory, 1, fixed + size + best, err));
+    AM_TRY(am_alloc(&memory, 1, fixed + size + lists + best, err));
     char *at = memory;
     s.packed = (float *)at;
     s.scratch = at += packed;
@@ -334,12 +365,12 @@ am_neighbours(const am_rows *rows, int64_t k, int64_t *indices, double *distance
     s.mean = (double *)(at += BLOCK * 4);
     s.norms = (double *)(at += d * 8);
     s.lists = (am_top_list *)(at += n * 8);
-    am_ranked *room = (am_ranked *)(at + n * (int64_t)sizeof(am_top_list));
-    for (int64_t i = 0; i < n; i++) {
+    am_ranked *room = (am_ranked *)(at + lists);
+    for (int64_t i = 0; i < n_queries; i++) {
         s.lists[i] = (am_top_list){room + i * k, k, 0};
     }
     am_status status = search_all(&s, threads, err);
-    for (int64_t i = 0; i < n && status == AM_OK; i++) {
+    for (int64_t i = 0; i < n_queries && status == AM_OK; i++) {
         am_top_sort(&s.lists[i]);
         for (int64_t j = 0; j < k; j++) {
             indices[i * k + j] = s.lists[i].best[j].index;

@@ -9,9 +9,12 @@
 
 #include "rows.h"
 
-/* For each of the n rows (finite numbers) its k nearest others, nearest first, equal distances by
- * index: indices and distances (n, k). 0 <= k < n. */
-am_status am_neighbours(const am_rows *rows, int64_t k, int64_t *indices, double *distances,
-                        int threads, am_control *control, am_error *err);
+/* For some rows (finite numbers) the k nearest of all others, nearest first, equal distances by
+ * index: indices and distances (n_queries, k). 0 <= k < n. `queries`: which rows, in any order,
+ * also twice; NULL: all of them, and n_queries is n. The cost is that of n_queries * n distances,
+ * and a row's neighbours are the same, to the bit, whatever else is asked for. */
+am_status am_neighbours(const am_rows *rows, const int64_t *queries, int64_t n_queries, int64_t k,
+                        int64_t *indices, double *distances, int threads, am_control *control,
+                        am_error *err);
 
 #endif

@@ -375,7 +375,23 @@ neighbours(am_error *err)
 {
     const am_rows rows = logit_rows();
     int64_t found[IMAGES];
-    return am_neighbours(&rows, 1, found, scores, 3, NULL, err);
+    return am_neighbours(&rows, NULL, IMAGES, 1, found, scores, 3, NULL, err);
+}
+
+static am_status
+some_neighbours(am_error *err)
+{
+    static const int64_t queries[] = {3, 0};
+    const am_rows rows = logit_rows();
+    int64_t found[2];
+    return am_neighbours(&rows, queries, 2, 1, found, scores, 3, NULL, err);
+}
+
+static am_status
+hash_images(am_error *err)
+{
+    uint64_t hashes[2];
+    return am_image_hashes((const uint8_t *)scores, 2, 8, hashes, 3, NULL, err);
 }
 
 static am_status
@@ -425,6 +441,8 @@ AM_TEST(every_allocation_may_fail)
     check_memory("check rows", check_rows, 1);
     check_memory("probabilities", probabilities, 1);
     check_memory("neighbours", neighbours, 1);
+    check_memory("some neighbours", some_neighbours, 1);
+    check_memory("hashes", hash_images, 0);
     check_memory("top k", top_k, 1);
     check_memory("idx", parse_idx, 0);
     am_net_free(net);
@@ -463,7 +481,8 @@ AM_TEST(sizes_that_overflow_are_refused)
         am_error err = {AM_OK, ""};
         AM_CHECK_INT(am_rank_pass(&rows, &pass, 3, NULL, &err), AM_ERR_MEMORY);
         AM_CHECK_INT(am_check_rows(&rows, 1, 3, NULL, &err), AM_ERR_MEMORY);
-        AM_CHECK_INT(am_neighbours(&rows, 1, NULL, NULL, 3, NULL, &err), AM_ERR_MEMORY);
+        AM_CHECK_INT(am_neighbours(&rows, NULL, sizes[i], 1, NULL, NULL, 3, NULL, &err),
+                     AM_ERR_MEMORY);
     }
     AM_CHECK_INT(stats().live_blocks, before.live_blocks);
 }

@@ -420,7 +420,7 @@ AM_TEST(exact_sums_do_not_depend_on_the_order)
 
 AM_TEST(neighbours_are_those_of_all_pairs)
 {
-    enum { ROWS = 1100, COLUMNS = 5, NEAREST = 4 };
+    enum { ROWS = 1100, COLUMNS = 5, NEAREST = 4, QUERIES = 150 };
     static float x[ROWS * COLUMNS];
     static int64_t found[ROWS * NEAREST], order[NEAREST];
     static double distances[ROWS * NEAREST], minus[ROWS];
@@ -431,7 +431,8 @@ AM_TEST(neighbours_are_those_of_all_pairs)
             const double value = random_number() * 8;
             x[i] = threads == 2 ? (float)(int)value + 1000 : (float)value;
         }
-        AM_CHECK_OK(am_neighbours(&rows, NEAREST, found, distances, threads, NULL, &err));
+        AM_CHECK_OK(
+            am_neighbours(&rows, NULL, ROWS, NEAREST, found, distances, threads, NULL, &err));
         for (int i = 0; i < ROWS; i++) {
             for (int j = 0; j < ROWS; j++) {
                 minus[j] = j == i ? -__builtin_inf() : 0;
@@ -444,9 +445,29 @@ AM_TEST(neighbours_are_those_of_all_pairs)
             AM_CHECK(memcmp(order, found + i * NEAREST, sizeof order) == 0);
             AM_CHECK(distances[i * NEAREST] * distances[i * NEAREST] - -minus[order[0]] < 1e-9);
         }
+        static int64_t some[QUERIES * NEAREST];
+        static double far[QUERIES * NEAREST];
+        int64_t queries[QUERIES];
+        for (int i = 0; i < QUERIES; i++) { /* in no order, the last one twice */
+            queries[i] = (int64_t)i * 7919 % ROWS;
+        }
+        queries[0] = queries[QUERIES - 1];
+        AM_CHECK_OK(
+            am_neighbours(&rows, queries, QUERIES, NEAREST, some, far, threads, NULL, &err));
+        for (int i = 0; i < QUERIES; i++) {
+            const int64_t at = queries[i] * NEAREST;
+            AM_CHECK(memcmp(some + i * NEAREST, found + at, sizeof order) == 0);
+            AM_CHECK(memcmp(far + i * NEAREST, distances + at, sizeof minus[0] * NEAREST) == 0);
+        }
+        queries[70] = ROWS;
+        AM_CHECK_INT(
+            am_neighbours(&rows, queries, QUERIES, NEAREST, some, far, threads, NULL, &err),
+            AM_ERR_VALUE);
+        AM_CHECK(strstr(err.message, "got 1100 at [70]") != NULL);
     }
     am_fail_alloc_at(1, 1);
-    AM_CHECK_INT(am_neighbours(&rows, 1, found, distances, 1, NULL, &err), AM_ERR_MEMORY);
+    AM_CHECK_INT(am_neighbours(&rows, NULL, ROWS, 1, found, distances, 1, NULL, &err),
+                 AM_ERR_MEMORY);
     am_fail_alloc_at(0, 0);
 }
 
@@ -467,8 +488,9 @@ AM_TEST(long_calls_can_be_stopped)
         int polls = 0;
         am_control control = {.poll = stop_at_once, .arg = &polls};
         const am_pass pass = {.scores = out};
-        am_status status = call == 0   ? am_rank_pass(&rows, &pass, 1, &control, &err)
-                           : call == 1 ? am_neighbours(&rows, 1, found, out, 1, &control, &err)
+        am_status status = call == 0 ? am_rank_pass(&rows, &pass, 1, &control, &err)
+                           : call == 1
+                               ? am_neighbours(&rows, NULL, 9000, 1, found, out, 1, &control, &err)
                            : call == 2 ? am_check_rows(&rows, 1e-3, 1, &control, &err)
                                        : am_probabilities(&rows, x, 1, &control, &err);
         AM_CHECK_INT(status, AM_ERR_CANCELLED);

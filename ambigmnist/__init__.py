@@ -9,6 +9,12 @@
 """
 
 from ambigmnist import _startup, layers
+from ambigmnist.calibration import (
+    Calibration,
+    Reliability,
+    calibrate,
+    expected_calibration_error,
+)
 from ambigmnist.config import (
     get_num_threads,
     register_threadpoolctl,
@@ -44,6 +50,7 @@ __all__ = [
     "AmbigError",
     "ArgumentError",
     "BusyError",
+    "Calibration",
     "DTypeError",
     "DataError",
     "DataNotFoundError",
@@ -55,9 +62,12 @@ __all__ = [
     "OutOfMemoryError",
     "OutOfRangeError",
     "Ranking",
+    "Reliability",
     "ShapeError",
+    "calibrate",
     "definition",
     "definitions",
+    "expected_calibration_error",
     "gallery",
     "get_num_threads",
     "heatmap",

@@ -82,6 +82,16 @@ def summary(
 def exact_sum(parts: _I64, /) -> float: ...
 def top_k(scores: _F64, k: int, /) -> _Index: ...
 def neighbours(values: _Floats, k: int, threads: int, /) -> tuple[_Index, _F64]: ...
+def temperature(
+    values: _Floats,
+    is_logits: bool,
+    labels: _Index,
+    keep: _Bool | None,
+    inverse: float,
+    threads: int,
+    /,
+) -> tuple[float, float, float]: ...
+def tempered(values: _Floats, is_logits: bool, inverse: _F64, threads: int, /) -> _F64: ...
 
 # networks and training
 def stratified_split(

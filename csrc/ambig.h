@@ -40,11 +40,12 @@
 /* Files, as buffers. */
 #include "data/idx.h"
 
-/* Scores, top lists, heatmaps, nearest neighbours. */
+/* Scores, top lists, heatmaps, nearest neighbours, temperature scaling. */
 #include "rank/rows.h"
 #include "rank/scores.h"
 #include "rank/topk.h"
 #include "rank/pass.h"
 #include "rank/neighbours.h"
+#include "rank/temperature.h"
 
 #endif

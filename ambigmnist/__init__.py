@@ -40,7 +40,7 @@ from ambigmnist.errors import (
 from ambigmnist.evidence import Evidence
 from ambigmnist.heatmap import Heatmap, heatmap
 from ambigmnist.model import CNN
-from ambigmnist.plot import gallery, training_curves
+from ambigmnist.plot import data_map, gallery, reliability_diagram, training_curves
 from ambigmnist.ranking import Ranking, rank
 
 __version__ = _startup.VERSION
@@ -65,6 +65,7 @@ __all__ = [
     "Reliability",
     "ShapeError",
     "calibrate",
+    "data_map",
     "definition",
     "definitions",
     "expected_calibration_error",
@@ -77,6 +78,7 @@ __all__ = [
     "load_mnist",
     "rank",
     "register_threadpoolctl",
+    "reliability_diagram",
     "save_idx",
     "set_num_threads",
     "set_strict",

@@ -1,7 +1,8 @@
-"""Calibration: does a probability of 0.9 mean right nine times out of ten? And how to make it so."""
+"""Calibration: does a probability of 0.9 mean right nine times in ten? And how to make it so."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ambigmnist import _ambigcore
 from ambigmnist._tables import html_table, text_table
 from ambigmnist._validate import as_int
 from ambigmnist.config import resolve_threads
-from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
+from ambigmnist.errors import ArgumentError, DTypeError
 from ambigmnist.evidence import AXES, Evidence
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ class Reliability:
 
     def plot(self, ax: Axes | None = None) -> Figure:
         """The reliability diagram of these bins; returns the figure, never shows it."""
-        from ambigmnist.plot import draw_reliability
+        from ambigmnist.plot import reliability_diagram
 
-        return draw_reliability(self, ax=ax)
+        return reliability_diagram(self, ax=ax)
 
     def describe(self) -> str:
         """The value and its interval, as text."""
@@ -139,8 +140,9 @@ def expected_calibration_error(
 
     The interval is the basic (reversed percentile) bootstrap, 2 value - quantiles, over images
     drawn with replacement, bins fixed: the absolute value biases the error upwards, once more in
-    every resample, and this takes the bias off, where plain percentiles would add it again. It is
-    cut to [0, 1], and widened where it would leave out `value`.
+    every resample, and this takes the bias off, where plain percentiles would add it again. It
+    starts at 0 where perfect probabilities would show so large an error by chance (consistency
+    resampling, Bröcker & Smith 2007, Weather and Forecasting 22), and always holds `value`.
 
     Parameters
     ----------
@@ -214,13 +216,20 @@ def _reliability(ev: Evidence, options: _Options) -> Reliability:
     counts = np.diff(starts)
 
     def means(values: F64) -> F64:
-        sums = [math.fsum(values[a:b]) for a, b in zip(starts[:-1], starts[1:], strict=True)]
-        return np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+        sums = [math.fsum(values[a:b]) for a, b in itertools.pairwise(starts)]
+        out = np.full(len(counts), np.nan)
+        np.divide(sums, counts, out=out, where=counts > 0)
+        return out
 
     mean_confidence, accuracy = means(confidence), means(right)
     gaps = np.abs(accuracy - mean_confidence)[counts > 0]
     value = math.fsum(counts[counts > 0] * gaps) / ev.n if ev.n else math.nan
-    low, high, debiased = _bootstrap(value, which, right - confidence, options)
+    low, high, debiased = math.nan, math.nan, math.nan
+    if options.resamples and ev.n:
+        rng = np.random.Generator(np.random.PCG64(options.seed))
+        low, high, debiased = _bootstrap(value, which, right - confidence, options, rng)
+        if value <= _by_chance(counts, mean_confidence, options, rng):
+            low = 0.0
     return Reliability(
         value=value,
         low=low,
@@ -247,13 +256,14 @@ def _edges(confidence: F64, options: _Options) -> F64:
 
 
 def _bootstrap(
-    value: float, which: NDArray[np.intp], residuals: F64, options: _Options
+    value: float,
+    which: NDArray[np.intp],
+    residuals: F64,
+    options: _Options,
+    rng: np.random.Generator,
 ) -> tuple[float, float, float]:
     """(low, high, debiased): a resample's error is sum_b |sum of its residuals in b| / n."""
     n = len(which)
-    if options.resamples == 0 or n == 0:
-        return math.nan, math.nan, math.nan
-    rng = np.random.Generator(np.random.PCG64(options.seed))
     errors = np.empty(options.resamples)
     for i in range(options.resamples):
         drawn = rng.integers(n, size=n)
@@ -263,6 +273,16 @@ def _bootstrap(
     low = min(max(2 * value - float(upper), 0.0), value)
     high = max(min(2 * value - float(lower), 1.0), value)
     return low, high, max(2 * value - float(errors.mean()), 0.0)
+
+
+def _by_chance(
+    counts: NDArray[np.int64], confidence: F64, options: _Options, rng: np.random.Generator
+) -> float:
+    """What the error of perfectly calibrated bins stays below, with the level of the interval."""
+    n, p = counts[counts > 0], np.clip(confidence[counts > 0], 0, 1)
+    right = rng.binomial(n, p, (options.resamples, len(n)))
+    errors = np.abs(right - n * p).sum(axis=1) / n.sum()
+    return float(np.quantile(errors, options.interval))
 
 
 def wilson_interval(right: Any, n: Any, level: float = 0.95) -> tuple[F64, F64]:
@@ -335,9 +355,9 @@ class Calibration:
 
     def plot(self, ax: Axes | None = None) -> Figure:
         """The reliability diagram, before and after; returns the figure, never shows it."""
-        from ambigmnist.plot import draw_reliability
+        from ambigmnist.plot import reliability_diagram
 
-        return draw_reliability(self.after.ece, before=self.before.ece, ax=ax)
+        return reliability_diagram(self, ax=ax)
 
     _HEADER = ("", "before", "after")
 
@@ -484,20 +504,20 @@ def _fit(
 def _root(slope: Callable[[float], tuple[float, float]]) -> float:
     """The zero x > 0 of a rising function, negative at 0 and positive far out.
 
-    `slope` returns its value and its derivative. Newton's steps, which are kept in an interval that
-    holds the zero: below the step, x is halved or the interval cut, above it, doubled.
+    `slope` returns its value and its derivative. Newton's steps, inside an interval that holds the
+    zero; one that leaves it, or goes too far to be trusted, is replaced by halving or doubling.
     """
     low, high, x = 0.0, math.inf, 1.0
     for _ in range(2000):  # enough to double from the least to the largest float64
         value, derivative = slope(x)
-        if value == 0:
+        step = value / derivative if 0 < derivative < math.inf else math.inf
+        if value == 0 or abs(step) <= 1e-13 * x:
             return x
         low, high = (x, high) if value < 0 else (low, x)
-        step = value / derivative if derivative > 0 else math.inf
         new = x - step
-        if not (low < new < high) or not x / 4 <= new <= x * 4:
-            new = min(2 * x, x + (high - x) / 2) if value < 0 else max(x / 2, low + (x - low) / 2)
-        if abs(new - x) <= 1e-13 * x or new in (low, high):
+        if not max(low, x / 4) < new < min(high, 4 * x):
+            new = min(2 * x, (x + high) / 2) if value < 0 else max(x / 2, (low + x) / 2)
+        if new in (low, high):  # neighbouring numbers
             return new
         x = new
     return x
@@ -508,7 +528,7 @@ def _tempered(ev: Evidence, inverses: F64, provenance: dict[str, Any]) -> Eviden
     fields = {name: getattr(ev, name) for name in AXES}
     fields["probs"] = _ambigcore.tempered(*ev._source, inverses, resolve_threads(None))
     if ev.logits is not None:
-        # float64: in float32 close logits might become equal. What overflows it is as sure as can be.
+        # In float32 close logits might become equal; what overflows float64 is cut.
         largest = np.finfo(np.float64).max
         with np.errstate(over="ignore"):
             scaled = ev.logits.astype(np.float64) * inverses[:, np.newaxis]

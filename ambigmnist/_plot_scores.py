@@ -56,7 +56,7 @@ def reliability_diagram(
     bins : int
         Of an evidence: how many, of equal width. The others have bins already.
     ax : matplotlib Axes, optional
-        Where to draw; a new figure by default. The images per bin go below it.
+        Where to draw; a new figure by default. The images per bin go into its lower part.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def reliability_diagram(
     ax.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     _draw_bins(ax, shown, TRAIN)
     ax.set_xlim(0, 1.01)
-    ax.set_ylim(0, 1.03)
+    ax.set_xlabel("confidence", color=INK)
     ax.set_ylabel("accuracy", color=INK)
     ax.grid(color="#e6e6e6", linewidth=0.8)
     plain_frame(ax)
@@ -118,17 +118,26 @@ def _draw_bins(ax: Axes, reliability: Reliability, color: str, hollow: bool = Fa
 
 
 def _draw_counts(ax: Axes, reliability: Reliability) -> None:
-    """Images per bin, in axes of their own below `ax`."""
-    below = ax.inset_axes((0, -0.3, 1, 0.22), sharex=ax)
-    ax.tick_params(labelbottom=False)
+    """Images per bin, in the part of `ax` below an accuracy of 0."""
+    ax.set_ylim(-0.36, 1.03)
+    ax.set_yticks(np.linspace(0, 1, 6))
+    ax.spines["left"].set_bounds(0, 1)
+    ax.yaxis.set_label_coords(-0.11, 0.63)
+    below = ax.inset_axes((0, -0.36, 1.01, 0.28), transform=ax.transData)
     edges, counts = reliability.edges, reliability.counts
-    below.bar(edges[:-1], counts, np.diff(edges), align="edge", color=TRAIN, alpha=0.55,
-              edgecolor="white", linewidth=0.8)  # fmt: skip
-    below.set_yscale("log")
+    below.bar(
+        edges[:-1], counts, np.diff(edges), align="edge", color=TRAIN, alpha=0.55,
+        edgecolor="white", linewidth=0.8,
+    )  # fmt: skip
+    below.set_xlim(0, 1.01)
+    if counts.any():
+        below.set_yscale("log")
     below.set_ylim(0.7, max(10.0, 1.5 * float(counts.max(initial=0))))
-    below.set_xlabel("confidence", color=INK)
-    below.set_ylabel("images", color=INK)
+    below.tick_params(labelbottom=False)
     below.minorticks_off()
+    below.set_ylabel("images", color=INK)
+    below.yaxis.set_label_coords(-0.11, 0.5)
+    below.patch.set_alpha(0)
     plain_frame(below)
 
 
@@ -180,6 +189,10 @@ def data_map(
         raise ArgumentError(
             f"data_map: expected recorded variability and confidence, got none for {ev.n} images"
         )
+    if np.isnan(hue[known]).all():
+        raise ArgumentError(
+            f"color: expected a recorded field, got {color!r}, which is NaN for every image"
+        )
     shown = known
     if len(known) > sample:
         shown = np.random.Generator(np.random.PCG64(0)).choice(known, sample, replace=False)
@@ -202,6 +215,7 @@ def _draw_points(
 ) -> None:
     from matplotlib.colors import Colormap, LinearSegmentedColormap
     from matplotlib.patheffects import withStroke
+    from matplotlib.ticker import MaxNLocator
 
     shares = color in ("correctness", "confidence")
     shades = [WRONG, VALIDATION, "#c9b79c", TRAIN]
@@ -213,7 +227,7 @@ def _draw_points(
     points = ax.scatter(
         variability,
         confidence,
-        c=np.ma.masked_invalid(hue),
+        c=hue,
         cmap=colors,
         vmin=0.0 if shares else None,
         vmax=1.0 if shares else None,
@@ -240,7 +254,9 @@ def _draw_points(
     ax.set_ylabel("confidence in the given label", color=INK)
     ax.grid(color="#eeeeee", linewidth=0.8)
     plain_frame(ax)
-    bar = figure_of(ax).colorbar(points, ax=ax, fraction=0.046, pad=0.02, aspect=30)
+    bar = figure_of(ax).colorbar(
+        points, ax=ax, fraction=0.046, pad=0.02, aspect=30, ticks=MaxNLocator(5)
+    )
     if bar.solids is not None:
         bar.solids.set_alpha(1)
     bar.outline.set_visible(False)

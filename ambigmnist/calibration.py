@@ -51,7 +51,7 @@ class Reliability:
     low, high : float
         Its bootstrap interval; NaN without resamples.
     debiased : float
-        `value` less its bias as the bootstrap estimates it, at least 0; NaN without resamples.
+        `value` less its bias as the bootstrap estimates it, in [0, value]; NaN without resamples.
     interval : float
         The level of the interval, 0.95 say.
     scheme : {"uniform", "quantile"}
@@ -272,7 +272,7 @@ def _bootstrap(
     lower, upper = np.quantile(errors, [tail, 1 - tail])
     low = min(max(2 * value - float(upper), 0.0), value)
     high = max(min(2 * value - float(lower), 1.0), value)
-    return low, high, max(2 * value - float(errors.mean()), 0.0)
+    return low, high, min(max(2 * value - float(errors.mean()), 0.0), value)
 
 
 def _by_chance(
@@ -459,23 +459,23 @@ def calibrate(
         folds = []
 
     notes = []
-    inverse, problem = _fit(ev, given, None)
+    temperature, problem = _fit(ev, given, None)
     if problem:
         notes.append(f"T stays 1: {problem}")
-    inverses = np.full(ev.n, inverse)
+    inverses = np.full(ev.n, 1 / temperature)
     temperatures = {}
     for fold in folds:
         inside = ev.fold == fold
-        inverses[inside], problem = _fit(ev, given, ~inside)
-        temperatures[fold] = float(1 / inverses[inside][0])
+        temperatures[fold], problem = _fit(ev, given, ~inside)
+        inverses[inside] = 1 / temperatures[fold]
         if problem:
             notes.append(f"T stays 1 for fold {fold}: outside it {problem}")
-    provenance: dict[str, Any] = {"temperature": 1 / inverse}
+    provenance: dict[str, Any] = {"temperature": temperature}
     if temperatures:
         provenance["by_fold"] = {str(fold): t for fold, t in temperatures.items()}
     calibrated = _tempered(ev, inverses, provenance)
     return Calibration(
-        temperature=1 / inverse,
+        temperature=temperature,
         temperatures=temperatures,
         evidence=calibrated,
         before=_measures(ev, options),
@@ -487,7 +487,7 @@ def calibrate(
 def _fit(
     ev: Evidence, given: NDArray[np.intp], keep: NDArray[np.bool_] | None
 ) -> tuple[float, str]:
-    """1/T of the images that `keep` marks; 1 and the reason where there is no best one."""
+    """T of the images that `keep` marks; 1 and the reason where there is no best one."""
     if ev.k == 1:
         return 1.0, ""
     values, is_logits = ev._source
@@ -498,7 +498,7 @@ def _fit(
     threads = resolve_threads(None)
     if sums(0.0, threads)[1] >= 0:
         return 1.0, "labels are no more probable than other classes, T would go to infinity"
-    return _root(lambda inverse: sums(inverse, threads)[1:]), ""
+    return 1 / _root(lambda inverse: sums(inverse, threads)[1:]), ""
 
 
 def _root(slope: Callable[[float], tuple[float, float]]) -> float:
@@ -526,13 +526,14 @@ def _root(slope: Callable[[float], tuple[float, float]]) -> float:
 def _tempered(ev: Evidence, inverses: F64, provenance: dict[str, Any]) -> Evidence:
     """The evidence with T = 1 / inverses[i] for image i."""
     fields = {name: getattr(ev, name) for name in AXES}
-    fields["probs"] = _ambigcore.tempered(*ev._source, inverses, resolve_threads(None))
-    if ev.logits is not None:
+    if ev.logits is None:
+        fields["probs"] = _ambigcore.tempered(ev.probs, False, inverses, resolve_threads(None))
+    else:
         # In float32 close logits might become equal; what overflows float64 is cut.
         largest = np.finfo(np.float64).max
         with np.errstate(over="ignore"):
             scaled = ev.logits.astype(np.float64) * inverses[:, np.newaxis]
-        fields["logits"] = np.clip(scaled, -largest, largest)
+        fields |= {"logits": np.clip(scaled, -largest, largest), "probs": None}
     return Evidence(
         **fields, classes=ev.classes, provenance={**ev.provenance, "calibration": provenance}
     )

@@ -230,6 +230,11 @@ CORE_CASES: dict[str, Callable[[am.Evidence], Any]] = {
     "log_loss": lambda ev: ev.log_loss,
     "probabilities": lambda ev: _ambigcore.probabilities(ev.logits, 2),
     "predictions": lambda ev: _ambigcore.predictions(ev.probs, 2),
+    "temperature": lambda ev: np.array(
+        _ambigcore.temperature(ev.logits, True, ev.given_index, None, 0.5, 2)
+    ),
+    "tempered": lambda ev: _ambigcore.tempered(ev.logits, True, np.ones(ev.n), 2),
+    "calibrate": lambda ev: am.calibrate(ev, resamples=0).evidence.probs,
 }
 
 

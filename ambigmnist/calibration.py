@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -287,6 +286,8 @@ def _by_chance(
 
 def wilson_interval(right: Any, n: Any, level: float = 0.95) -> tuple[F64, F64]:
     """The interval of a proportion, right of n (Wilson 1927, JASA 22); [0, 1] where n = 0."""
+    from statistics import NormalDist  # which imports a lot
+
     right, n = np.asarray(right, np.float64), np.asarray(n, np.float64)
     z = NormalDist().inv_cdf((1 + level) / 2)
     share = np.divide(right, n, out=np.full(np.shape(n), 0.5), where=n > 0)

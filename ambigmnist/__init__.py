@@ -9,6 +9,12 @@
 """
 
 from ambigmnist import _startup, layers
+from ambigmnist.calibration import (
+    Calibration,
+    Reliability,
+    calibrate,
+    expected_calibration_error,
+)
 from ambigmnist.compose import borda, weighted_sum
 from ambigmnist.config import (
     get_num_threads,
@@ -38,7 +44,7 @@ from ambigmnist.heatmap import Heatmap, heatmap
 from ambigmnist.labels import ConfidentJoint, confident_joint, label_issues
 from ambigmnist.model import CNN
 from ambigmnist.neighbourhood import NeighbourLabels, neighbour_labels, outliers
-from ambigmnist.plot import gallery, training_curves
+from ambigmnist.plot import data_map, gallery, reliability_diagram, training_curves
 from ambigmnist.ranking import Ranking, rank
 
 __version__ = _startup.VERSION
@@ -48,6 +54,7 @@ __all__ = [
     "AmbigError",
     "ArgumentError",
     "BusyError",
+    "Calibration",
     "ConfidentJoint",
     "DTypeError",
     "DataError",
@@ -62,12 +69,16 @@ __all__ = [
     "OutOfMemoryError",
     "OutOfRangeError",
     "Ranking",
+    "Reliability",
     "ShapeError",
     "borda",
+    "calibrate",
     "confident_joint",
+    "data_map",
     "definition",
     "definitions",
     "duplicates",
+    "expected_calibration_error",
     "gallery",
     "get_num_threads",
     "heatmap",
@@ -80,6 +91,7 @@ __all__ = [
     "outliers",
     "rank",
     "register_threadpoolctl",
+    "reliability_diagram",
     "save_idx",
     "set_num_threads",
     "set_strict",

@@ -109,6 +109,16 @@ def confident_joint(
 # several tables of probabilities (t, n, k)
 def draws_score(values: _Floats, name: str, threads: int, /) -> _F64: ...
 def history_dynamics(values: _Floats, labels: _Index, threads: int, /) -> _F64: ...
+def temperature(
+    values: _Floats,
+    is_logits: bool,
+    labels: _Index,
+    keep: _Bool | None,
+    inverse: float,
+    threads: int,
+    /,
+) -> tuple[float, float, float]: ...
+def tempered(values: _Floats, is_logits: bool, inverse: _F64, threads: int, /) -> _F64: ...
 
 # networks and training
 def finish_dynamics(seen: _F64, /) -> _F64: ...

@@ -1,4 +1,4 @@
-"""Pictures: galleries, heatmaps, training curves. Figures are returned, never shown.
+"""Pictures: galleries, heatmaps, curves, diagrams, maps. Figures are returned, never shown.
 
 matplotlib is imported when the first picture is drawn, and none of its global settings are
 touched: pass `ax=` to draw into a figure of your own.
@@ -6,8 +6,6 @@ touched: pass `ax=` to draw into a figure of your own.
 
 from __future__ import annotations
 
-import functools
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ambigmnist._figures import (
+    FAINT,
+    INK,
+    TRAIN,
+    VALIDATION,
+    WRONG,
+    figure_of,
+    new_figure,
+    plain_frame,
+)
+from ambigmnist._plot_scores import data_map, reliability_diagram
 from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
 from ambigmnist.evidence import Evidence
 from ambigmnist.heatmap import Heatmap
@@ -24,38 +33,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_heatmap", "gallery", "training_curves"]
-
-INK = "#222222"
-FAINT = "#8a8a8a"
-WRONG = "#b3261e"
-TRAIN = "#3b528b"  # two hues of viridis, apart also in grey and for colour-blind readers
-VALIDATION = "#e07b39"
-
-
-@functools.cache
-def _figure_class() -> type[Figure]:
-    from matplotlib.figure import Figure
-
-    class NotebookFigure(Figure):
-        """A figure that a notebook displays although pyplot does not know it."""
-
-        def _repr_png_(self) -> bytes:
-            png = io.BytesIO()
-            self.savefig(png, format="png", dpi=110)
-            return png.getvalue()
-
-    return NotebookFigure
-
-
-def _new_figure(width: float, height: float) -> Figure:
-    return _figure_class()(figsize=(width, height), layout="constrained", facecolor="white")
-
-
-def _figure_of(ax: Axes) -> Figure:
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    return figure
+__all__ = [
+    "data_map",
+    "draw_heatmap",
+    "gallery",
+    "reliability_diagram",
+    "training_curves",
+]
 
 
 def _as_picture(image: NDArray[Any]) -> dict[str, Any]:
@@ -144,7 +128,7 @@ def gallery(
         height, width = ev.images.shape[1:3]
         column = max(1.35, 0.085 * min(longest, 40))
         picture = 0.85 * column * min(max(height / width, 0.3), 3.0)
-        figure = _new_figure(0.2 + column * cols, 0.2 + (picture + 0.32) * rows + 0.3 * bool(note))
+        figure = new_figure(0.2 + column * cols, 0.2 + (picture + 0.32) * rows + 0.3 * bool(note))
         ax = figure.subplots()
     ax.set_axis_off()
     if note:
@@ -163,7 +147,7 @@ def gallery(
             spine.set(color="#bbbbbb", linewidth=0.6)
         right = ev.labels is None or ev.labels[index] == ev.predicted[index]
         cell.set_title(title, fontsize=9, color=INK if right else WRONG, pad=3, parse_math=False)
-    return _figure_of(ax)
+    return figure_of(ax)
 
 
 def _titles(ev: Evidence, indices: NDArray[np.intp], names: Sequence[object]) -> list[str]:
@@ -191,10 +175,10 @@ def draw_heatmap(heatmap: Heatmap, ax: Axes | None = None) -> Figure:
     longest = max(map(len, names))
     if ax is None:
         side = min(max(3.0 + 0.42 * k, 4.2), 10.0)
-        figure = _new_figure(side + 0.8 + 0.05 * min(longest, 30), side)
+        figure = new_figure(side + 0.8 + 0.05 * min(longest, 30), side)
         ax = figure.subplots()
     else:
-        figure = _figure_of(ax)
+        figure = figure_of(ax)
     import matplotlib
 
     colors = matplotlib.colormaps["viridis"].with_extremes(bad="#ececec")
@@ -290,11 +274,11 @@ def training_curves(
     if "loss" not in history or len(np.atleast_1d(history["loss"])) == 0:
         raise ArgumentError("training_curves: expected at least one epoch of 'loss', got none")
     if ax is None:
-        figure = _new_figure(9.0, 3.4)
+        figure = new_figure(9.0, 3.4)
         panels: Sequence[Axes] = list(figure.subplots(1, 2))
     else:
         panels = list(np.atleast_1d(np.asarray(ax, dtype=object)))
-        figure = _figure_of(panels[0])
+        figure = figure_of(panels[0])
     best = _best_epoch(history)
     for panel, quantity in zip(panels, ("loss", "accuracy"), strict=False):
         if quantity in history:
@@ -342,9 +326,6 @@ def _draw_curve(ax: Axes, history: Mapping[str, Any], quantity: str, best: int |
     ax.set_xlabel("epoch", color=INK)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="y", color="#e6e6e6", linewidth=0.8)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color("#bbbbbb")
-    ax.tick_params(colors=INK, length=3)
+    plain_frame(ax)
     if len(ax.get_legend_handles_labels()[0]) > 1:
         ax.legend(frameon=False, fontsize=9, labelcolor=INK)

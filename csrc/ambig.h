@@ -47,7 +47,8 @@
 /* Images: numbers for their content. */
 #include "data/hash.h"
 
-/* Scores of one or several opinions, training dynamics, top lists, heatmaps, nearest neighbours. */
+/* Scores of one or several opinions, training dynamics, top lists, heatmaps, nearest neighbours,
+ * confident learning, temperature scaling. */
 #include "rank/rows.h"
 #include "rank/scores.h"
 #include "rank/draws.h"
@@ -56,5 +57,6 @@
 #include "rank/pass.h"
 #include "rank/neighbours.h"
 #include "rank/joint.h"
+#include "rank/temperature.h"
 
 #endif

@@ -264,6 +264,11 @@ CORE_CASES: dict[str, Callable[[am.Evidence], Any]] = {
     "some_neighbours": lambda ev: ev.nearest_others(3, np.arange(0, 5000, 700))["index"],
     "neighbour_disagreement": lambda ev: ev.score("neighbour_disagreement"),
     "duplicates": lambda ev: am.duplicates(ev, near=0.1).distance,
+    "temperature": lambda ev: np.array(
+        _ambigcore.temperature(ev.logits, True, ev.given_index, None, 0.5, 2)
+    ),
+    "tempered": lambda ev: _ambigcore.tempered(ev.logits, True, np.ones(ev.n), 2),
+    "calibrate": lambda ev: am.calibrate(ev, resamples=0).evidence.probs,
 }
 
 

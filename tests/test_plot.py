@@ -14,7 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import ambigmnist as am
+from ambigmnist.calibration import wilson_interval
 from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
+from ambigmnist.evidence import DYNAMICS
 from ambigmnist.plot import WRONG
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -267,6 +269,152 @@ def test_bad_histories(what, error):
         am.training_curves(what)
 
 
+def points_of(figure):
+    """Hollow and full points of a reliability diagram."""
+    lines = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    return [(np.asarray(line.get_xdata()), np.asarray(line.get_ydata())) for line in lines]
+
+
+def said(figure):
+    return " ".join(text.get_text() for text in figure.axes[0].texts)
+
+
+def test_a_reliability_diagram_shows_the_bins(ev):
+    error = am.expected_calibration_error(ev, bins=7)
+    there = error.counts > 0
+    for figure in (am.reliability_diagram(ev, bins=7), error.plot(), am.reliability_diagram(error)):
+        ((x, y),) = points_of(figure)
+        assert (x == error.confidence[there]).all()
+        assert (y == error.accuracy[there]).all()
+        assert error.describe() in said(figure)
+        (below,) = figure.axes[0].child_axes
+        assert [bar.get_height() for bar in below.patches] == error.counts.tolist()
+        assert below.get_yscale() == "log"
+        intervals = figure.axes[0].collections[-1].get_segments()
+        low, high = wilson_interval(
+            np.round(error.accuracy[there] * error.counts[there]), error.counts[there]
+        )
+        np.testing.assert_allclose([s[:, 1] for s in intervals], np.stack([low, high], 1))
+        assert figure.axes[0].get_title(loc="left") == "Reliability"
+        assert png(figure).startswith(PNG)
+
+
+def test_a_calibration_is_drawn_before_and_after(ev):
+    found = am.calibrate(ev)
+    for figure in (found.plot(), am.reliability_diagram(found)):
+        before, after = points_of(figure)
+        for (x, _), measures in ((before, found.before), (after, found.after)):
+            assert (x == measures.ece.confidence[measures.ece.counts > 0]).all()
+            assert measures.ece.describe() in said(figure)
+        assert f"T = {found.temperature:.3g}" in said(figure)
+        assert png(figure).startswith(PNG)
+
+
+def test_in_sample_is_said_in_the_title(ev):
+    known = am.Evidence(ev.probs, ev.labels, in_sample=True)
+    assert "in-sample" in am.reliability_diagram(known).axes[0].get_title(loc="left")
+
+
+def test_odd_reliability_diagrams(ev):
+    for odd in (
+        am.Evidence(np.zeros((0, 3)), []),
+        am.Evidence(np.ones((2, 1)), [0, 0]),
+        am.Evidence([[1.0, 0.0]], [1]),
+    ):
+        assert png(am.reliability_diagram(odd)).startswith(PNG)
+        quantiles = am.expected_calibration_error(odd, scheme="quantile", resamples=0)
+        assert png(quantiles.plot()).startswith(PNG)
+    with pytest.raises(ArgumentError, match="labels"):
+        am.reliability_diagram(am.Evidence(ev.probs))
+    for bad in (ev.probs, None):
+        with pytest.raises(DTypeError, match="an Evidence, a Calibration or a Reliability"):
+            am.reliability_diagram(bad)
+
+
+def dynamics_of(n: int) -> np.ndarray:
+    rng = np.random.default_rng(2)
+    dynamics = np.empty(n, DYNAMICS)
+    for name in DYNAMICS.names:
+        dynamics[name] = np.nan
+    dynamics["confidence"], dynamics["correctness"] = rng.random(n), rng.random(n)
+    dynamics["variability"] = rng.random(n) / 2
+    return dynamics
+
+
+def with_dynamics(dynamics) -> am.Evidence:
+    return am.Evidence(np.full((len(dynamics), 2), 0.5), dynamics=dynamics)
+
+
+def test_a_data_map_shows_every_image():
+    dynamics = dynamics_of(50)
+    dynamics["variability"][7] = dynamics["confidence"][8] = np.nan  # not recorded
+    dynamics["correctness"][9] = np.nan  # grey
+    figure = am.data_map(with_dynamics(dynamics))
+    ax = figure.axes[0]
+    (points,) = ax.collections
+    there = np.delete(np.arange(50), [7, 8])
+    expected = np.stack([dynamics["variability"], dynamics["confidence"]], 1)[there]
+    assert (np.asarray(points.get_offsets()) == expected).all()
+    hue = np.ma.filled(points.get_array(), np.nan)
+    np.testing.assert_array_equal(hue, dynamics["correctness"][there])
+    assert points.get_clim() == (0, 1)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("variability", "confidence in the given label")
+    assert "in-sample" in ax.get_title(loc="left")
+    assert {text.get_text() for text in ax.texts} == {"easy", "ambiguous", "hard"}
+    assert figure.axes[1].get_ylabel() == "correctness"
+    assert png(figure).startswith(PNG)
+
+
+def test_a_data_map_of_many_draws_some():
+    ev = with_dynamics(dynamics_of(300))
+    figures = [am.data_map(ev, sample=40, color="confidence") for _ in range(2)]
+    first, again = (np.asarray(f.axes[0].collections[0].get_offsets()) for f in figures)
+    assert len(np.unique(first, axis=0)) == 40
+    assert (first == again).all()
+    assert "40 of 300" in figures[0].axes[0].get_title(loc="left")
+    assert len(am.data_map(ev, sample=300).axes[0].collections[0].get_offsets()) == 300
+
+
+def test_red_is_what_is_learned_worse():
+    dynamics = dynamics_of(5)
+    dynamics["forgetting"] = dynamics["correctness"] = np.arange(5)
+    ev = with_dynamics(dynamics)
+    for color, worst in (("correctness", 0.0), ("forgetting", 1.0)):
+        cmap = am.data_map(ev, color=color).axes[0].collections[0].get_cmap()
+        assert matplotlib.colors.to_hex(cmap(worst)) == WRONG
+
+
+def test_data_maps_without_data(ev):
+    with pytest.raises(ArgumentError, match="expected an evidence with dynamics"):
+        am.data_map(ev)
+    dynamics = dynamics_of(4)
+    with pytest.raises(ArgumentError, match="'grand', which is NaN for every image"):
+        am.data_map(with_dynamics(dynamics), color="grand")
+    dynamics["variability"] = np.nan
+    for empty in (dynamics, dynamics[:0]):
+        with pytest.raises(ArgumentError, match="recorded variability and confidence, got none"):
+            am.data_map(with_dynamics(empty))
+    for options, error in (
+        ({"color": "margin"}, ArgumentError),
+        ({"sample": 0}, ArgumentError),
+        ({"sample": 2.5}, DTypeError),
+    ):
+        with pytest.raises(error):
+            am.data_map(with_dynamics(dynamics_of(4)), **options)
+    with pytest.raises(DTypeError, match="expected an Evidence"):
+        am.data_map(dynamics)
+
+
+def test_both_draw_into_a_given_axes(ev):
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    assert am.reliability_diagram(ev, ax=left) is figure
+    assert am.data_map(with_dynamics(dynamics_of(9)), ax=right) is figure
+    assert left.lines
+    assert right.collections
+    assert png(figure).startswith(PNG)
+
+
 def test_importing_the_package_imports_no_matplotlib():
     code = "import sys, ambigmnist; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -276,6 +424,7 @@ def test_drawing_needs_no_pyplot():
     code = (
         "import sys, ambigmnist as am;"
         "am.heatmap(am.Evidence([[.5, .5]], [0])).plot();"
+        "am.reliability_diagram(am.Evidence([[.5, .5]], [0]));"
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -42,8 +42,9 @@ core_exec(PyObject *module)
         return -1;
     }
     core_state *state = PyModule_GetState(module);
-    PyMethodDef *methods[] = {am_base_methods,  am_data_methods,  am_layer_methods, am_rank_methods,
-                              am_label_methods, am_train_methods, am_draws_methods};
+    PyMethodDef *methods[] = {am_base_methods,  am_data_methods,       am_layer_methods,
+                              am_rank_methods,  am_label_methods,      am_train_methods,
+                              am_draws_methods, am_calibration_methods};
     if (load_exceptions(state) < 0) {
         return -1;
     }

@@ -16,6 +16,7 @@ typedef struct core_state {
 
 /* Each file adds its functions; the arrays end with {NULL}. */
 extern PyMethodDef am_base_methods[];
+extern PyMethodDef am_calibration_methods[];
 extern PyMethodDef am_data_methods[];
 extern PyMethodDef am_draws_methods[];
 extern PyMethodDef am_layer_methods[];

@@ -58,7 +58,7 @@ am_make_fixture(void)
             f.pixels[i * PIXELS + j] = (uint8_t)(60 + 90 * bright + 50 * am_next(&state));
         }
     }
-    f.images = (am_images){f.pixels, 1, IMAGES, SIDE, SIDE, 1};
+    f.images = (am_images){f.pixels, 1, IMAGES, SIDE, SIDE, 1, NULL};
     return &f;
 }
 

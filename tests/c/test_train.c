@@ -137,7 +137,7 @@ AM_TEST(predictions_do_not_depend_on_threads_or_splits)
     for (int i = 0; i < IMAGES * PIXELS; i++) {
         as_float[i] = (float)f->pixels[i] / 255.0f;
     }
-    const am_images floats = {as_float, 0, IMAGES, SIDE, SIDE, 1};
+    const am_images floats = {as_float, 0, IMAGES, SIDE, SIDE, 1, NULL};
     int64_t backwards[IMAGES];
     for (int64_t i = 0; i < IMAGES; i++) {
         backwards[i] = IMAGES - 1 - i;
@@ -171,7 +171,7 @@ AM_TEST(predictions_do_not_depend_on_threads_or_splits)
         free(whole);
         free(again);
     }
-    const am_images turned = {f->pixels, 1, 1, 1, SIDE, SIDE};
+    const am_images turned = {f->pixels, 1, 1, 1, SIDE, SIDE, NULL};
     float out[CLASSES];
     AM_CHECK_INT(am_net_forward(net, &turned, NULL, 1, 1, 1, NULL, out, NULL), AM_ERR_SHAPE);
     AM_CHECK_INT(am_net_forward(net, &floats, NULL, 1, 12, 1, NULL, out, NULL), AM_ERR_VALUE);

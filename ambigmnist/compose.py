@@ -146,8 +146,9 @@ class _Combination:
     is_mean: bool = False
 
     def __call__(self, ev: Evidence) -> Scores:
-        total = np.zeros(ev.n)
+        total, all_weights = np.zeros(ev.n), 0.0
         for part, weight in zip(self.parts, self.weights, strict=True):
+            all_weights += weight  # rounded as `total` is, unlike sum() since Python 3.12
             with np.errstate(invalid="ignore", over="ignore"):
                 total += weight * self._scaled(scores(ev, part), part.name)
         if np.isnan(total).any():
@@ -155,7 +156,7 @@ class _Combination:
                 "infinite scores of opposite signs have no sum, at index "
                 f"{int(np.argmax(np.isnan(total)))}: use scale='rank', or borda"
             )
-        return total / sum(self.weights) if self.is_mean else total
+        return total / all_weights if self.is_mean else total
 
     def _scaled(self, values: Scores, name: str) -> Scores:
         if self.scale == "rank":

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 
 import ambigmnist as am
+from ambigmnist import compose
 from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
 
 definitions = sys.modules[am.definition.__module__]  # am.definitions is the function
@@ -80,6 +81,14 @@ def test_borda_by_hand():
     assert by(plain(3)).tolist() == [0.75, 0.5, 0.25]
     assert am.borda(of([7, 7, 7]))(plain(3)).tolist() == [0.5, 0.5, 0.5]
     assert am.borda(of([1, 2, 2, 3]))(plain(4)).tolist() == [0, 0.5, 0.5, 1]
+
+
+def test_borda_of_one_mind_is_exactly_1(monkeypatch):
+    """Also where sum() rounds but once, as it does since Python 3.12."""
+    monkeypatch.setattr(compose, "sum", math.fsum, raising=False)
+    one = of([0, 1, 2])
+    for weights in ([0.1, 0.2, 0.3], [0.3, 0.3, 0.1], [0.7, 0.1, 0.2]):
+        assert am.borda(one, one, one, weights=weights)(plain(3)).max() == 1
 
 
 def test_borda_of_one_ranks_as_it_does(ev):

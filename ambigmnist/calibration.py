@@ -17,7 +17,7 @@ from ambigmnist._tables import html_table, text_table
 from ambigmnist._validate import as_int
 from ambigmnist.config import resolve_threads
 from ambigmnist.errors import ArgumentError, DTypeError
-from ambigmnist.evidence import AXES, Evidence
+from ambigmnist.evidence import AXES, Evidence, as_evidence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -175,7 +175,7 @@ def expected_calibration_error(
     (0.5, 1]    4       0.7250           0.7500    +0.0250
     """
     options = _Options.checked(bins, scheme, interval, resamples, seed)
-    return _reliability(_as_evidence(ev, "expected_calibration_error"), options)
+    return _reliability(as_evidence(ev, "expected_calibration_error"), options)
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ def _reliability(ev: Evidence, options: _Options) -> Reliability:
         counts=counts,
         confidence=mean_confidence,
         accuracy=accuracy,
-        in_sample=_is_in_sample(ev),
+        in_sample=ev._is_in_sample,
     )
 
 
@@ -351,7 +351,7 @@ class Calibration:
         Where there are no folds: fit T to images that the network was not trained on, and apply
         it to the ones to be ranked.
         """
-        ev = _as_evidence(ev, "apply")
+        ev = as_evidence(ev, "apply")
         return _tempered(ev, np.full(ev.n, 1 / self.temperature), {"temperature": self.temperature})
 
     def plot(self, ax: Axes | None = None) -> Figure:
@@ -445,7 +445,7 @@ def calibrate(
     >>> round(found.temperature, 3), found.evidence.probs[0].round(3)
     (2.68, array([0.75, 0.25]))
     """
-    ev = _as_evidence(ev, "calibrate")
+    ev = as_evidence(ev, "calibrate")
     options = _Options.checked(bins, scheme, interval, resamples, seed)
     given = ev.given_index  # raises where there are none
     if ev.n == 0:
@@ -460,14 +460,16 @@ def calibrate(
         folds = []
 
     notes = []
-    temperature, problem = _fit(ev, given, None)
+    values = ev._source[0]
+    missed = values[np.arange(ev.n), given] < values.max(axis=1)
+    temperature, problem = _fit(ev, given, missed, None)
     if problem:
         notes.append(f"T stays 1: {problem}")
     inverses = np.full(ev.n, 1 / temperature)
     temperatures = {}
     for fold in folds:
         inside = ev.fold == fold
-        temperatures[fold], problem = _fit(ev, given, ~inside)
+        temperatures[fold], problem = _fit(ev, given, missed, ~inside)
         inverses[inside] = 1 / temperatures[fold]
         if problem:
             notes.append(f"T stays 1 for fold {fold}: outside it {problem}")
@@ -486,16 +488,20 @@ def calibrate(
 
 
 def _fit(
-    ev: Evidence, given: NDArray[np.intp], keep: NDArray[np.bool_] | None
+    ev: Evidence,
+    given: NDArray[np.intp],
+    missed: NDArray[np.bool_],
+    keep: NDArray[np.bool_] | None,
 ) -> tuple[float, str]:
-    """T of the images that `keep` marks; 1 and the reason where there is no best one."""
+    """T of the images that `keep` marks; 1 and the reason where there is no best one.
+
+    `missed`: whether another class is more probable than the label.
+    """
     if ev.k == 1:
         return 1.0, ""
-    values, is_logits = ev._source
-    missed = values[np.arange(ev.n), given] < values.max(axis=1)
     if not (missed if keep is None else missed & keep).any():
         return 1.0, "every label has the largest probability, the loss only falls as T goes to 0"
-    sums = partial(_ambigcore.temperature, values, is_logits, given, keep)
+    sums = partial(_ambigcore.temperature, *ev._source, given, keep)
     threads = resolve_threads(None)
     if sums(0.0, threads)[1] >= 0:
         return 1.0, "labels are no more probable than other classes, T would go to infinity"
@@ -544,19 +550,6 @@ def _measures(ev: Evidence, options: _Options) -> Measures:
     # sum_j (p_j - y_j)^2 = 2 (1 - p_g) - (1 - sum_j p_j^2)
     brier = 2 * ev.score("self_confidence") - ev.score("gini")
     return Measures(_reliability(ev, options), ev.log_loss, max(math.fsum(brier) / ev.n, 0.0))
-
-
-def _as_evidence(ev: Any, function: str) -> Evidence:
-    if not isinstance(ev, Evidence):
-        raise DTypeError(
-            f"{function}: expected an Evidence, got {type(ev).__name__}: "
-            "wrap probabilities as am.Evidence(probs, labels)"
-        )
-    return ev
-
-
-def _is_in_sample(ev: Evidence) -> bool:
-    return ev.in_sample is not None and bool(ev.in_sample.any())
 
 
 def _caution(in_sample: bool) -> str:

@@ -15,7 +15,7 @@ from ambigmnist._names import suggest
 from ambigmnist._tables import html_table, text_table
 from ambigmnist.config import resolve_threads
 from ambigmnist.errors import AmbigError, ArgumentError, DTypeError, ShapeError
-from ambigmnist.evidence import AXES, Evidence, Indices
+from ambigmnist.evidence import AXES, Evidence, Indices, as_evidence
 
 __all__ = [
     "Definition",
@@ -35,14 +35,11 @@ _FIELDS = (*AXES, "draws")
 
 # How an evidence comes by a field; of others: by an argument of that name.
 _HOW = {
-    "logits": "pass logits= to Evidence",
     "draws": "pass mc= or members= to Evidence, or take audit(mc=20) or audit(members=3)",
     "mc": "pass mc= to Evidence, or take audit(mc=20)",
     "members": "pass members= to Evidence, or take audit(members=3)",
     "augmented": "pass augmented= to Evidence, or take audit(augment=8)",
-    "history": "pass history= to Evidence",
     "dynamics": "pass history= and labels= to Evidence, or take audit(history=True)",
-    "embeddings": "pass embeddings= to Evidence",
     "nearest": "pass nearest= or embeddings= to Evidence, or take audit()",
     "fold": "pass fold= to Evidence, or take audit(folds=5)",
 }
@@ -253,11 +250,7 @@ def find(by: str | ScoreFunction | Definition) -> Definition:
 
 def check(ev: Evidence, record: Definition) -> None:
     """ArgumentError where the evidence lacks what the definition needs."""
-    if not isinstance(ev, Evidence):
-        raise DTypeError(
-            f"ev: expected an Evidence, got {type(ev).__name__}: "
-            "wrap probabilities as am.Evidence(probs, labels)"
-        )
+    as_evidence(ev)
     for need in record.needs:
         if not ev.has(need):
             raise ArgumentError(

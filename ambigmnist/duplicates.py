@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ambigmnist import _ambigcore
 from ambigmnist._files import PathLike
 from ambigmnist._names import suggest
-from ambigmnist._tables import html_table, text_table
+from ambigmnist._tables import Listing, few
 from ambigmnist._validate import as_int
 from ambigmnist.config import resolve_threads
 from ambigmnist.errors import ArgumentError, DTypeError, OutOfRangeError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Duplicates", "duplicates"]
 
-_SHOWN = 12  # rows in what a session prints
 _BLOCK = 4096  # images compared together
 
 # What makes two images near duplicates. On MNIST, nearly all copies that were compressed (JPEG 50),
@@ -39,7 +38,7 @@ NEAR = 0.5  # where pixels decide in the end
 NEAR_ALONE = 0.15  # where there are embeddings only
 
 
-class Duplicates:
+class Duplicates(Listing):
     """Groups of images that are the same, or nearly; made by `duplicates`.
 
     Exact ones first, then by distance, then by the first image.
@@ -198,7 +197,7 @@ class Duplicates:
     def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         ev = self.evidence
         header = ("kind", "distance", "images", *(["labels"] if ev.labels is not None else []))
-        shown = range(len(self) if len(self) <= _SHOWN else _SHOWN - 1)
+        shown = range(few(len(self)))
         return header, [
             (
                 str(self.kind[i]),
@@ -209,18 +208,8 @@ class Duplicates:
             for i in shown
         ]
 
-    def _more(self) -> str:
-        return f"... {len(self) - _SHOWN + 1} more" if len(self) > _SHOWN else ""
-
     def __repr__(self) -> str:
-        text = f"Duplicates: {self._title()}"
-        if len(self):
-            text += f"\n{text_table(*self._table())}\n {self._more()}"
-        return text.rstrip()
-
-    def _repr_html_(self) -> str:
-        more = f"<p>{self._more()}</p>" if self._more() else ""
-        return html_table(*self._table(), self._title()) + more
+        return super().__repr__() if len(self) else f"Duplicates: {self._title()}"
 
 
 def _first_few(values: NDArray[Any]) -> str:

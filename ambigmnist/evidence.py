@@ -27,7 +27,7 @@ from ambigmnist.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeE
 if TYPE_CHECKING:
     from ambigmnist.heatmap import Summary
 
-__all__ = ["Evidence"]
+__all__ = ["Evidence", "as_evidence"]
 
 Indices = NDArray[np.intp]
 A = TypeVar("A", bound=NDArray[Any])
@@ -327,6 +327,11 @@ class Evidence:
         """Several opinions on every image, (t, n, k): `mc` where it is known, else `members`."""
         return self.members if self.mc is None else self.mc
 
+    @property
+    def _is_in_sample(self) -> bool:
+        """Whether the network was fitted to any of the images, as far as that is known."""
+        return self.in_sample is not None and bool(self.in_sample.any())
+
     def _require_labels(self) -> NDArray[Any]:
         if self.labels is None:
             raise ArgumentError("labels: this needs them, and this evidence has none")
@@ -521,6 +526,16 @@ class Evidence:
             if getattr(self, name) is not None
         )
         return text
+
+
+def as_evidence(ev: Any, name: str = "ev") -> Evidence:
+    """`ev`, if it is one; DTypeError otherwise."""
+    if not isinstance(ev, Evidence):
+        raise DTypeError(
+            f"{name}: expected an Evidence, got {type(ev).__name__}: "
+            "wrap probabilities as am.Evidence(probs, labels)"
+        )
+    return ev
 
 
 def _records(

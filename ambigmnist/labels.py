@@ -346,8 +346,9 @@ def _check_choice(value: Any, known: tuple[str | None, ...], name: str) -> None:
 
 
 def _in_sample_note(ev: Evidence) -> str:
-    if ev.in_sample is None or not ev.in_sample.any():
+    if not ev._is_in_sample:
         return ""
+    assert ev.in_sample is not None
     return (
         f"in-sample: the network was fitted to {ev.in_sample.sum()} of these {ev.n} images, "
         "so it finds too few wrong labels; use out-of-sample probabilities"

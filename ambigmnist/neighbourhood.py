@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ambigmnist._tables import html_table, text_table
+from ambigmnist._tables import Listing, few
 from ambigmnist._validate import as_array, as_int
 from ambigmnist.definitions import Definition
-from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
+from ambigmnist.errors import ArgumentError, ShapeError
 from ambigmnist.evidence import Evidence, Indices
-from ambigmnist.ranking import Ranking, rank
+from ambigmnist.ranking import Ranking, chosen_rows, rank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["NeighbourLabels", "neighbour_labels", "outliers"]
-
-_SHOWN = 12  # rows in what a session prints
 
 
 def _mean_distance(neighbours: int, ev: Evidence) -> NDArray[np.float64]:
@@ -81,7 +79,7 @@ def outliers(ev: Evidence, k: int | None = None, *, neighbours: int = 10) -> Ran
     return rank(ev, record, k)
 
 
-class NeighbourLabels:
+class NeighbourLabels(Listing):
     """Images and the labels of their nearest others; made by `neighbour_labels`.
 
     Attributes
@@ -122,22 +120,11 @@ class NeighbourLabels:
         return f"the {self.labels.shape[1]} nearest of {len(self)} images"
 
     def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        shown = range(len(self) if len(self) <= _SHOWN else _SHOWN - 1)
+        shown = range(few(len(self)))
         return (" index", "given", "guess", "labels of the nearest"), [
             (f"{self.images[i]:>6}", str(self.given[i]), str(self.predicted[i]), self.text(i))
             for i in shown
         ]
-
-    def _more(self) -> str:
-        return f"... {len(self) - _SHOWN + 1} more" if len(self) > _SHOWN else ""
-
-    def __repr__(self) -> str:
-        text = f"NeighbourLabels: {self._title()}\n{text_table(*self._table())}\n {self._more()}"
-        return text.rstrip()
-
-    def _repr_html_(self) -> str:
-        more = f"<p>{self._more()}</p>" if self._more() else ""
-        return html_table(*self._table(), self._title()) + more
 
     def gallery(self, rows: int | None = None, *, ax: Axes | None = None) -> Figure:
         """Every image in a row with its neighbours, nearest first; see `ambigmnist.gallery`.
@@ -214,16 +201,4 @@ def _chosen(where: Ranking | ArrayLike, n: int) -> Indices:
                 f"where: expected a ranking of these {n} images, got one of {where.evidence.n}"
             )
         return where.indices
-    rows = np.atleast_1d(as_array(where, "where"))
-    if rows.ndim != 1:
-        raise ShapeError(f"where: expected a mask ({n},) or indices (m,), got shape {rows.shape}")
-    if rows.dtype.kind == "b":
-        if len(rows) != n:
-            raise ShapeError(f"where: expected a mask of {n}, one per image, got {len(rows)}")
-        return np.flatnonzero(rows)
-    if len(rows) and rows.dtype.kind not in "iu":
-        raise DTypeError(f"where: expected a mask or indices, got dtype {rows.dtype}")
-    bad = (rows < 0) | (rows >= n)
-    if bad.any():
-        raise ArgumentError(f"where: expected indices 0..{n - 1}, got {rows[bad][0]}")
-    return rows.astype(np.intp)
+    return chosen_rows(np.atleast_1d(as_array(where, "where")), n)

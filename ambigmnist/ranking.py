@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore
 from ambigmnist._files import PathLike, atomic_write
-from ambigmnist._tables import html_table, text_table
+from ambigmnist._tables import Listing, few
 from ambigmnist._validate import as_array, as_int
 from ambigmnist.definitions import Definition, find, is_row_score, top
 from ambigmnist.definitions import scores as scores_of
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Ranked", "Ranking", "rank", "top_ranking", "write_csv"]
-
-_SHOWN = 12  # rows in what a session prints
+__all__ = ["Ranked", "Ranking", "chosen_rows", "rank", "top_ranking", "write_csv"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ class Ranked:
     predicted: Any
 
 
-class Ranking:
+class Ranking(Listing):
     """Images in the order of a score, most ambiguous first; made by `rank`.
 
     Attributes
@@ -213,21 +211,10 @@ class Ranking:
 
     def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         header = ("rank", " index", "score", "guess" if self.given is None else "guess->truth")
-        shown = self if len(self) <= _SHOWN else self[: _SHOWN - 1]
+        shown = self[: few(len(self))]
         return header, [
             (f"{r.rank:>4}", f"{r.index:>6}", f"{r.score:#.6g}", _reading(r)) for r in shown
         ]
-
-    def _more(self) -> str:
-        return f"... {len(self) - _SHOWN + 1} more" if len(self) > _SHOWN else ""
-
-    def __repr__(self) -> str:
-        text = f"Ranking: {self._title()}\n{text_table(*self._table())}\n {self._more()}"
-        return text.rstrip()
-
-    def _repr_html_(self) -> str:
-        more = f"<p>{self._more()}</p>" if self._more() else ""
-        return html_table(*self._table(), self._title()) + more
 
 
 def _reading(item: Ranked) -> str:
@@ -261,25 +248,29 @@ def _few_note(wrong: int, k: int) -> str:
 
 def _as_rows(where: ArrayLike | Callable[[Evidence], ArrayLike], ev: Evidence) -> Indices:
     """The images that `where` chooses, in rising order."""
-    n = ev.n
     if callable(where):
         return _rows_of_function(where, ev)
-    chosen = as_array(where, "where")
-    if chosen.ndim != 1:
-        raise ShapeError(f"where: expected a mask ({n},) or indices (m,), got {chosen.shape}")
-    if chosen.dtype.kind == "b":
-        if len(chosen) != n:
-            raise ShapeError(f"where: expected a mask of {n}, one per image, got {len(chosen)}")
-        return np.flatnonzero(chosen)
-    if len(chosen) == 0:
+    where = as_array(where, "where")
+    rows = chosen_rows(where, ev.n)
+    return rows if where.dtype.kind == "b" else np.unique(rows)
+
+
+def chosen_rows(where: NDArray[Any], n: int) -> Indices:
+    """The images that a mask (n,) or indices (m,) choose, in its order."""
+    if where.ndim != 1:
+        raise ShapeError(f"where: expected a mask ({n},) or indices (m,), got shape {where.shape}")
+    if where.dtype.kind == "b":
+        if len(where) != n:
+            raise ShapeError(f"where: expected a mask of {n}, one per image, got {len(where)}")
+        return np.flatnonzero(where)
+    if len(where) == 0:
         return np.empty(0, np.intp)
-    if chosen.dtype.kind not in "iu":
-        raise DTypeError(f"where: expected a mask or indices, got dtype {chosen.dtype}")
-    rows = np.unique(chosen)
-    if rows[0] < 0 or rows[-1] >= n:
-        bad = rows[0] if rows[0] < 0 else rows[-1]
-        raise ArgumentError(f"where: expected indices 0..{n - 1}, got {bad}")
-    return rows.astype(np.intp)
+    if where.dtype.kind not in "iu":
+        raise DTypeError(f"where: expected a mask or indices, got dtype {where.dtype}")
+    bad = (where < 0) | (where >= n)
+    if bad.any():
+        raise ArgumentError(f"where: expected indices 0..{n - 1}, got {where[bad][0]}")
+    return where.astype(np.intp)
 
 
 def _rows_of_function(where: Callable[[Evidence], ArrayLike], ev: Evidence) -> Indices:

@@ -9,6 +9,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
+from layouts import STACKS
 
 import ambigmnist as am
 from ambigmnist import _ambigcore as core
@@ -233,23 +234,12 @@ def test_images_are_independent_of_their_neighbours(large, a, b):
     assert core.draws_score(large[:, part], "bald", 2).tobytes() == whole.tobytes()
 
 
-LAYOUTS = {
-    "F": np.asfortranarray,
-    "draws last": lambda a: np.ascontiguousarray(a.transpose(1, 2, 0)).transpose(2, 0, 1),
-    "reversed": lambda a: a[::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1],
-    "every third": lambda a: np.repeat(np.repeat(a, 3, axis=0), 2, axis=2)[::3, :, ::2],
-    "swapped": lambda a: a.astype(a.dtype.newbyteorder()),
-    "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
-    "unaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
-}
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", STACKS)
 def test_draws_are_read_where_they_lie(large, layout, dtype):
     plain = large[:, :600].astype(dtype)
     before = core.alloc_stats()
-    assert everything(LAYOUTS[layout](plain), 2) == everything(plain, 1)
+    assert everything(STACKS[layout](plain), 2) == everything(plain, 1)
     assert core.alloc_stats()[:2] == before[:2]
 
 

@@ -10,6 +10,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
+from layouts import STACKS
 
 import ambigmnist as am
 from ambigmnist import _ambigcore as core
@@ -280,22 +281,11 @@ def test_images_are_independent_of_their_neighbours(large, a, b):
     assert core.history_dynamics(history[:, part], labels[part], 2).tobytes() == whole.tobytes()
 
 
-LAYOUTS = {
-    "F": np.asfortranarray,
-    "epochs last": lambda a: np.ascontiguousarray(a.transpose(1, 2, 0)).transpose(2, 0, 1),
-    "reversed": lambda a: a[::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1],
-    "every third": lambda a: np.repeat(np.repeat(a, 3, axis=0), 2, axis=2)[::3, :, ::2],
-    "swapped": lambda a: a.astype(a.dtype.newbyteorder()),
-    "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
-    "unaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
-}
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", STACKS)
 def test_histories_are_read_where_they_lie(large, layout, dtype):
     plain, labels = large[0][:, :600].astype(dtype), large[1][:600]
     expected = core.history_dynamics(plain, labels, 1).tobytes()
     before = core.alloc_stats()
-    assert core.history_dynamics(LAYOUTS[layout](plain), labels, 2).tobytes() == expected
+    assert core.history_dynamics(STACKS[layout](plain), labels, 2).tobytes() == expected
     assert core.alloc_stats()[:2] == before[:2]

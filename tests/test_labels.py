@@ -13,6 +13,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
+from layouts import ROWS
 
 import ambigmnist as am
 from ambigmnist import _ambigcore as core
@@ -438,17 +439,7 @@ def test_the_order_of_images_does_not_matter(large):
     assert (one.counts == other.counts).all()
 
 
-LAYOUTS = {
-    "F": np.asfortranarray,
-    "reversed": lambda a: a[::-1, ::-1].copy()[::-1, ::-1],
-    "every third": lambda a: np.repeat(np.repeat(a, 3, axis=0), 2, axis=1)[::3, ::2],
-    "swapped": lambda a: a.astype(a.dtype.newbyteorder()),
-    "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
-    "unaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
-}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ROWS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_are_read_where_they_lie(large, layout, dtype):
     z, _, labels = large
@@ -456,10 +447,10 @@ def test_rows_are_read_where_they_lie(large, layout, dtype):
     for values, is_logits in ((z, True), (core.probabilities(z, 1), False)):
         before = core.alloc_stats()
         expected = counted(values, is_logits, labels, 1)
-        assert counted(LAYOUTS[layout](values), is_logits, labels, 2) == expected
+        assert counted(ROWS[layout](values), is_logits, labels, 2) == expected
         assert core.alloc_stats()[:2] == before[:2]
     probs = core.probabilities(z, 1)
-    plain, odd = am.Evidence(probs, labels), am.Evidence(LAYOUTS[layout](probs), labels)
+    plain, odd = am.Evidence(probs, labels), am.Evidence(ROWS[layout](probs), labels)
     for compat, method in itertools.product((None, "cleanlab"), METHODS):
         one = am.label_issues(plain, compat=compat, method=method)
         other = am.label_issues(odd, compat=compat, method=method)

@@ -12,6 +12,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
+from layouts import ROWS
 
 import ambigmnist as am
 from ambigmnist import _ambigcore as core
@@ -256,18 +257,7 @@ def test_parts_of_heatmaps_add_up_to_the_whole(cuts):
     )
 
 
-LAYOUTS = {
-    "C": lambda a: a,
-    "F": np.asfortranarray,
-    "rows reversed": lambda a: a[::-1].copy()[::-1],
-    "columns reversed": lambda a: a[:, ::-1].copy()[:, ::-1],
-    "every third": lambda a: np.repeat(np.repeat(a, 3, axis=0), 2, axis=1)[::3, ::2],
-    "swapped": lambda a: a.astype(a.dtype.newbyteorder()),
-    "swapped F": lambda a: np.asfortranarray(a.astype(a.dtype.newbyteorder())),
-    "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
-    "unaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
-    "mapped": None,
-}
+LAYOUTS = {"C": lambda a: a, **ROWS, "mapped": None}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

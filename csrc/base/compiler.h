@@ -20,6 +20,23 @@
 _Static_assert(sizeof(float) == 4 && sizeof(double) == 8, "IEEE 754 single and double expected");
 _Static_assert(sizeof(size_t) == 8, "a 64-bit platform expected");
 
+/* A double as its bits, and back. */
+static inline uint64_t
+am_bits_of(double x)
+{
+    uint64_t bits;
+    __builtin_memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static inline double
+am_of_bits(uint64_t bits)
+{
+    double x;
+    __builtin_memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
 static inline int64_t
 am_min_i64(int64_t a, int64_t b)
 {

@@ -1,26 +1,8 @@
 #include "elementary.h"
 
-#include <string.h>
-
 #define LN2_HI 0x1.62e42fee00000p-1 /* 32 bits, so that k * LN2_HI is exact */
 #define LN2_LO 0x1.a39ef35793c76p-33
 #define LOG2_E 0x1.71547652b82fep+0
-
-static double
-from_bits(uint64_t bits)
-{
-    double x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-static uint64_t
-to_bits(double x)
-{
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
 
 static int64_t
 nearest(double x)
@@ -65,8 +47,8 @@ am_exp(double x)
     double y = 1.0 + (r + (tail + r * r * horner(r, c, 12)));
     /* In two factors, because 2^k itself may be subnormal or overflow. */
     int64_t half = k / 2;
-    return y * from_bits((uint64_t)(half + 1023) << 52) *
-           from_bits((uint64_t)(k - half + 1023) << 52);
+    return y * am_of_bits((uint64_t)(half + 1023) << 52) *
+           am_of_bits((uint64_t)(k - half + 1023) << 52);
 }
 
 /* x = m 2^k with m - 1 = *f in [sqrt(1/2) - 1, sqrt(2) - 1]; x positive and finite. */
@@ -78,9 +60,9 @@ split(double x, double *f)
         x *= 0x1p54;
         k = -54;
     }
-    uint64_t bits = to_bits(x);
+    uint64_t bits = am_bits_of(x);
     k += (int64_t)(bits >> 52) - 1023;
-    double m = from_bits((bits & 0xfffffffffffffu) | 0x3ff0000000000000u);
+    double m = am_of_bits((bits & 0xfffffffffffffu) | 0x3ff0000000000000u);
     if (m > 0x1.6a09e667f3bcdp+0) {
         m *= 0.5;
         k += 1;

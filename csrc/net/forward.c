@@ -42,6 +42,18 @@ am_check_images(const am_net *net, const am_images *images, am_error *err)
                    (long long)images->w, (long long)images->c);
 }
 
+am_status
+am_check_index(const am_images *images, const int64_t *index, int64_t n, am_error *err)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (index[i] < 0 || index[i] >= images->n) {
+            return am_fail(err, AM_ERR_VALUE, "index[%lld]: expected 0 to %lld, got %lld",
+                           (long long)i, (long long)images->n - 1, (long long)index[i]);
+        }
+    }
+    return AM_OK;
+}
+
 /* Draws the mask of image i of the chunk and applies it to y, in place. */
 static void
 drop(const am_workspace *ws, const am_layer *layer, int position, float *y, int64_t i)
@@ -302,6 +314,7 @@ run_forward(forward_job *job, int threads, am_error *err)
 {
     const am_net *net = job->net;
     AM_TRY(am_check_images(net, job->images, err));
+    AM_TRY(am_check_index(job->images, job->index, job->index == NULL ? 0 : job->n, err));
     if (job->n == 0) {
         return AM_OK;
     }

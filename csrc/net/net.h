@@ -103,6 +103,8 @@ void am_load_image(float *dst, const am_images *images, int64_t index);
 /* Starts to fetch it: shuffled images come from far away. */
 void am_prefetch_image(const am_images *images, int64_t index);
 am_status am_check_images(const am_net *net, const am_images *images, am_error *err);
+/* AM_ERR_VALUE for one of index[0..n) that is not an image; names the first. */
+am_status am_check_index(const am_images *images, const int64_t *index, int64_t n, am_error *err);
 
 /* What one thread needs to push images through the net. value[i] holds the images of a chunk,
  * value_stride[i] floats apart, or just the current image (stride 0). */

@@ -138,6 +138,16 @@ am_raise(PyObject *module, am_status status, const am_error *error)
     return NULL;
 }
 
+PyObject *
+am_finish(PyObject *module, am_status status, const am_error *error, PyObject *result)
+{
+    if (status != AM_OK) {
+        Py_DECREF(result);
+        return am_raise(module, status, error);
+    }
+    return result;
+}
+
 static double
 now(void)
 {

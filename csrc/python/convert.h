@@ -29,6 +29,9 @@ PyObject *am_new_array(int ndim, const npy_intp *shape, int typenum);
  * (by the poll), or KeyboardInterrupt is raised. */
 PyObject *am_raise(PyObject *module, am_status status, const am_error *error);
 
+/* What a function returns: `result`, or the exception of a failed call, which releases it. */
+PyObject *am_finish(PyObject *module, am_status status, const am_error *error, PyObject *result);
+
 /* A poll for am_control: at most every 50 ms it takes the GIL, runs signal handlers and calls
  * `callback` (or nothing, when NULL) with no arguments. Stops on an exception, which stays set.
  * Fill it while holding the GIL, use it while the GIL is released through

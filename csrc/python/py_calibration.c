@@ -20,8 +20,7 @@ py_temperature(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     double inverse;
     int threads;
     if (am_arity("temperature", nargs, 6) < 0 || to_rows(module, args[0], args[1], &rows) < 0 ||
-        to_labels(module, args[2], "labels", rows.n, &labels) < 0 ||
-        require_labels(module, labels) < 0 ||
+        to_given(module, args[2], rows.n, &labels) < 0 ||
         am_to_optional_array(module, args[3], "keep", NPY_BOOL, 1, &mask) < 0 ||
         am_to_double(args[4], "inverse", &inverse) < 0 ||
         to_threads(module, args[5], &threads) < 0) {
@@ -82,10 +81,8 @@ py_tempered(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     am_poll_begin(&poll, Py_None, &control);
     am_status status = am_tempered(&rows, per_row, data, threads, &control, &error);
     am_poll_end(&poll);
-    return finish(module, status, &error, out);
+    return am_finish(module, status, &error, out);
 }
-
-#define AM_METHOD(name) {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, name##_doc}
 
 PyMethodDef am_calibration_methods[] = {
     AM_METHOD(temperature),

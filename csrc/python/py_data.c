@@ -88,7 +88,7 @@ image_hashes(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     am_poll_begin(&poll, Py_None, &control);
     am_status status = am_image_hashes(bytes, shape[0], size, hashes, threads, &control, &error);
     am_poll_end(&poll);
-    return finish(module, status, &error, out);
+    return am_finish(module, status, &error, out);
 }
 
 PyMethodDef am_data_methods[] = {

@@ -6,12 +6,8 @@ static int
 to_stack(PyObject *module, PyObject *values, am_stack *stack)
 {
     core_state *state = PyModule_GetState(module);
-    PyArrayObject *array = (PyArrayObject *)values;
-    const int type = PyArray_Check(values) ? PyArray_TYPE(array) : NPY_NOTYPE;
-    if (type != NPY_FLOAT32 && type != NPY_FLOAT64) {
-        PyErr_Format(
-            state->dtype_error, "values: expected an array of float32 or float64, got %S",
-            type == NPY_NOTYPE ? (PyObject *)Py_TYPE(values) : (PyObject *)PyArray_DESCR(array));
+    PyArrayObject *array = to_floats(module, values);
+    if (array == NULL) {
         return -1;
     }
     if (PyArray_NDIM(array) != 3 || PyArray_DIM(array, 2) < 1) {
@@ -23,7 +19,7 @@ to_stack(PyObject *module, PyObject *values, am_stack *stack)
     const am_rows first = {
         PyArray_DATA(array),          PyArray_DIM(array, 1),
         PyArray_DIM(array, 2),        PyArray_STRIDE(array, 1),
-        PyArray_STRIDE(array, 2),     type == NPY_FLOAT64,
+        PyArray_STRIDE(array, 2),     PyArray_TYPE(array) == NPY_FLOAT64,
         PyArray_ISBYTESWAPPED(array), 0,
     };
     *stack = (am_stack){first, PyArray_DIM(array, 0), PyArray_STRIDE(array, 0)};
@@ -65,7 +61,7 @@ py_draws_score(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     am_poll_begin(&poll, Py_None, &control);
     status = am_score_draws(score, &draws, data, threads, &control, &error);
     am_poll_end(&poll);
-    return finish(module, status, &error, out);
+    return am_finish(module, status, &error, out);
 }
 
 PyDoc_STRVAR(history_dynamics_doc,
@@ -81,8 +77,8 @@ py_history_dynamics(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     const int64_t *labels;
     int threads;
     if (am_arity("history_dynamics", nargs, 3) < 0 || to_stack(module, args[0], &history) < 0 ||
-        to_labels(module, args[1], "labels", history.first.n, &labels) < 0 ||
-        require_labels(module, labels) < 0 || to_threads(module, args[2], &threads) < 0) {
+        to_given(module, args[1], history.first.n, &labels) < 0 ||
+        to_threads(module, args[2], &threads) < 0) {
         return NULL;
     }
     const npy_intp shape[2] = {history.first.n, AM_N_DYNAMICS};
@@ -96,10 +92,8 @@ py_history_dynamics(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     am_poll_begin(&poll, Py_None, &control);
     am_status status = am_history_dynamics(&history, labels, data, threads, &control, &error);
     am_poll_end(&poll);
-    return finish(module, status, &error, out);
+    return am_finish(module, status, &error, out);
 }
-
-#define AM_METHOD(name) {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, name##_doc}
 
 PyMethodDef am_draws_methods[] = {
     AM_METHOD(draws_score),

@@ -16,8 +16,8 @@ py_self_confidence(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     const int64_t *labels;
     int threads;
     if (am_arity("self_confidence", nargs, 4) < 0 || to_rows(module, args[0], args[1], &rows) < 0 ||
-        to_labels(module, args[2], "labels", rows.n, &labels) < 0 ||
-        require_labels(module, labels) < 0 || to_threads(module, args[3], &threads) < 0) {
+        to_given(module, args[2], rows.n, &labels) < 0 ||
+        to_threads(module, args[3], &threads) < 0) {
         return NULL;
     }
     const npy_intp shape[2] = {rows.k, AM_EXACT_SIZE};
@@ -91,8 +91,8 @@ py_confident_joint(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     const int64_t *labels;
     int threads;
     if (am_arity("confident_joint", nargs, 6) < 0 || to_rows(module, args[0], args[1], &rows) < 0 ||
-        to_labels(module, args[2], "labels", rows.n, &labels) < 0 ||
-        require_labels(module, labels) < 0 || to_threads(module, args[5], &threads) < 0) {
+        to_given(module, args[2], rows.n, &labels) < 0 ||
+        to_threads(module, args[5], &threads) < 0) {
         return NULL;
     }
     PyArrayObject *cutoffs = am_to_array(module, args[3], "cutoffs", NPY_FLOAT64, 1, 0);
@@ -125,8 +125,6 @@ py_confident_joint(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Py_XDECREF(columns);
     return result;
 }
-
-#define AM_METHOD(name) {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, name##_doc}
 
 PyMethodDef am_label_methods[] = {
     AM_METHOD(self_confidence),

@@ -253,25 +253,17 @@ am_to_images(PyObject *module, PyObject *object, am_images *images)
     return 0;
 }
 
-/* Rows of `index`, intp, each one of the images. */
+/* Which images: intp; None, and *index = NULL: all of them. */
 static int
 to_index(network *self, PyObject *object, const am_images *images, const int64_t **index,
          int64_t *n)
 {
-    core_state *state = PyModule_GetState(am_network_module(self));
     PyArrayObject *array;
     if (am_to_optional_array(am_network_module(self), object, "index", NPY_INTP, 1, &array) < 0) {
         return -1;
     }
     *index = array == NULL ? NULL : PyArray_DATA(array);
     *n = array == NULL ? images->n : PyArray_DIM(array, 0);
-    for (int64_t i = 0; array != NULL && i < *n; i++) {
-        if ((*index)[i] < 0 || (*index)[i] >= images->n) {
-            PyErr_Format(state->exceptions[AM_ERR_VALUE], "index: expected 0..%lld, got %lld",
-                         (long long)(images->n - 1), (long long)(*index)[i]);
-            return -1;
-        }
-    }
     return 0;
 }
 
@@ -298,11 +290,7 @@ run_forward(network *self, const am_images *images, const int64_t *index, int64_
     }
     am_poll_end(&poll);
     am_network_end_read(self);
-    if (status != AM_OK) {
-        Py_DECREF(out);
-        return am_raise(am_network_module(self), status, &error);
-    }
-    return out;
+    return am_finish(am_network_module(self), status, &error, out);
 }
 
 static int
@@ -410,11 +398,7 @@ network_draws(network *self, PyObject *const *args, Py_ssize_t nargs)
         am_net_draws(self->net, &images, index, n, seed, draws, threads, &control, values, &error);
     am_poll_end(&poll);
     am_network_end_read(self);
-    if (status != AM_OK) {
-        Py_DECREF(out);
-        return am_raise(module, status, &error);
-    }
-    return out;
+    return am_finish(module, status, &error, out);
 }
 
 static PyObject *

@@ -54,7 +54,7 @@ py_scores(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     pass.scores = data_of(out);
-    return finish(module, run_pass(&rows, &pass, threads, &error), &error, out);
+    return am_finish(module, run_pass(&rows, &pass, threads, &error), &error, out);
 }
 
 PyDoc_STRVAR(predictions_doc,
@@ -78,7 +78,7 @@ py_predictions(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     pass.predicted = data_of(out);
-    return finish(module, run_pass(&rows, &pass, threads, &error), &error, out);
+    return am_finish(module, run_pass(&rows, &pass, threads, &error), &error, out);
 }
 
 PyDoc_STRVAR(probabilities_doc,
@@ -106,7 +106,7 @@ py_probabilities(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     am_poll_begin(&poll, Py_None, &control);
     am_status status = am_probabilities(&rows, data, threads, &control, &error);
     am_poll_end(&poll);
-    return finish(module, status, &error, out);
+    return am_finish(module, status, &error, out);
 }
 
 PyDoc_STRVAR(check_rows_doc,
@@ -251,8 +251,8 @@ py_summary(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     int threads;
     int64_t correct;
     if (am_arity("summary", nargs, 6) < 0 || to_rows(module, args[0], args[1], &rows) < 0 ||
-        to_labels(module, args[2], "labels", rows.n, &pass.labels) < 0 ||
-        require_labels(module, pass.labels) < 0 || to_threads(module, args[5], &threads) < 0) {
+        to_given(module, args[2], rows.n, &pass.labels) < 0 ||
+        to_threads(module, args[5], &threads) < 0) {
         return NULL;
     }
     const int tables = PyObject_IsTrue(args[4]);
@@ -338,7 +338,7 @@ py_top_k(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Py_BEGIN_ALLOW_THREADS;
     status = am_top_k(values, n, k, data, &error);
     Py_END_ALLOW_THREADS;
-    return finish(module, status, &error, out);
+    return am_finish(module, status, &error, out);
 }
 
 PyDoc_STRVAR(neighbours_doc,
@@ -381,8 +381,6 @@ py_neighbours(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Py_XDECREF(distances);
     return result;
 }
-
-#define AM_METHOD(name) {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, name##_doc}
 
 PyMethodDef am_rank_methods[] = {
     AM_METHOD(scores),     AM_METHOD(predictions), AM_METHOD(probabilities), AM_METHOD(check_rows),

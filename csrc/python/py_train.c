@@ -265,7 +265,7 @@ am_network_train_end(network *self, PyObject *restore)
 /* --- gradients of single images ----------------------------------------------------------------
  */
 
-/* Takes the network alone: the passes below share its scratch with nobody, but read its weights. */
+/* With loss < 0 the gradients by the pixels, otherwise the norms of those of that loss. */
 static PyObject *
 run_gradients(network *self, PyObject *tuple, int loss, PyObject *threads_object)
 {
@@ -295,11 +295,7 @@ run_gradients(network *self, PyObject *tuple, int loss, PyObject *threads_object
                                      &error);
     am_poll_end(&poll);
     am_network_end_read(self);
-    if (status != AM_OK) {
-        Py_DECREF(out);
-        return am_raise(module, status, &error);
-    }
-    return out;
+    return am_finish(module, status, &error, out);
 }
 
 PyObject *
@@ -372,11 +368,7 @@ mean_deviation(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     am_poll_begin(&poll, Py_None, &control);
     am_status status = am_mean_deviation(values, d[0], d[1], d[2], threads, &control, data, &error);
     am_poll_end(&poll);
-    if (status != AM_OK) {
-        Py_DECREF(out);
-        return am_raise(module, status, &error);
-    }
-    return out;
+    return am_finish(module, status, &error, out);
 }
 
 /* --- splits ---------------------------------------------------------------------------------- */

@@ -6,9 +6,9 @@
 
 #include "../rank/rows.h"
 
-/* `values` (n, k) float32 or float64, however it lies in memory, and whether they are logits. */
-static inline int
-to_rows(PyObject *module, PyObject *values, PyObject *is_logits, am_rows *rows)
+/* `values` as an array of float32 or float64, however it lies in memory; NULL: raised. */
+static inline PyArrayObject *
+to_floats(PyObject *module, PyObject *values)
 {
     core_state *state = PyModule_GetState(module);
     PyArrayObject *array = (PyArrayObject *)values;
@@ -17,6 +17,18 @@ to_rows(PyObject *module, PyObject *values, PyObject *is_logits, am_rows *rows)
         PyErr_Format(
             state->dtype_error, "values: expected an array of float32 or float64, got %S",
             type == NPY_NOTYPE ? (PyObject *)Py_TYPE(values) : (PyObject *)PyArray_DESCR(array));
+        return NULL;
+    }
+    return array;
+}
+
+/* `values` (n, k) float32 or float64, however it lies in memory, and whether they are logits. */
+static inline int
+to_rows(PyObject *module, PyObject *values, PyObject *is_logits, am_rows *rows)
+{
+    core_state *state = PyModule_GetState(module);
+    PyArrayObject *array = to_floats(module, values);
+    if (array == NULL) {
         return -1;
     }
     if (PyArray_NDIM(array) != 2) {
@@ -24,10 +36,10 @@ to_rows(PyObject *module, PyObject *values, PyObject *is_logits, am_rows *rows)
                      PyArray_NDIM(array));
         return -1;
     }
-    *rows =
-        (am_rows){PyArray_DATA(array),          PyArray_DIM(array, 0),     PyArray_DIM(array, 1),
-                  PyArray_STRIDE(array, 0),     PyArray_STRIDE(array, 1),  type == NPY_FLOAT64,
-                  PyArray_ISBYTESWAPPED(array), PyObject_IsTrue(is_logits)};
+    *rows = (am_rows){PyArray_DATA(array),          PyArray_DIM(array, 0),
+                      PyArray_DIM(array, 1),        PyArray_STRIDE(array, 0),
+                      PyArray_STRIDE(array, 1),     PyArray_TYPE(array) == NPY_FLOAT64,
+                      PyArray_ISBYTESWAPPED(array), PyObject_IsTrue(is_logits)};
     if (rows->k < 1) {
         PyErr_SetString(state->exceptions[AM_ERR_SHAPE],
                         "values: expected at least one class, got 0");
@@ -54,11 +66,15 @@ to_labels(PyObject *module, PyObject *object, const char *name, int64_t n, const
     return 0;
 }
 
+/* The same, where there must be labels. */
 static inline int
-require_labels(PyObject *module, const int64_t *labels)
+to_given(PyObject *module, PyObject *object, int64_t n, const int64_t **labels)
 {
     core_state *state = PyModule_GetState(module);
-    if (labels == NULL) {
+    if (to_labels(module, object, "labels", n, labels) < 0) {
+        return -1;
+    }
+    if (*labels == NULL) {
         PyErr_SetString(state->dtype_error, "labels: expected an array of int64, got None");
         return -1;
     }
@@ -86,15 +102,7 @@ data_of(PyObject *array)
     return PyArray_DATA((PyArrayObject *)array);
 }
 
-/* What a function returns: `result`, or the exception of a failed call. */
-static inline PyObject *
-finish(PyObject *module, am_status status, const am_error *error, PyObject *result)
-{
-    if (status != AM_OK) {
-        Py_DECREF(result);
-        return am_raise(module, status, error);
-    }
-    return result;
-}
+/* The row of a table of methods, of py_name with its name_doc. */
+#define AM_METHOD(name) {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, name##_doc}
 
 #endif

@@ -26,8 +26,7 @@ settle(am_exact_sum *sum)
 void
 am_exact_add(am_exact_sum *sum, double x)
 {
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
+    const uint64_t bits = am_bits_of(x);
     const int exponent = (int)(bits >> 52 & 0x7ff);
     const int64_t sign = bits >> 63 ? -1 : 1;
     uint64_t mantissa = bits & 0xfffffffffffff;
@@ -64,10 +63,7 @@ am_exact_merge(am_exact_sum *sum, const am_exact_sum *part)
 static double
 power_of_two(int e)
 {
-    const uint64_t bits = e < -1022 ? (uint64_t)1 << (e + 1074) : (uint64_t)(e + 1023) << 52;
-    double x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
+    return am_of_bits(e < -1022 ? (uint64_t)1 << (e + 1074) : (uint64_t)(e + 1023) << 52);
 }
 
 double
@@ -102,28 +98,12 @@ am_exact_value(const am_exact_sum *sum)
     return negative ? -value : value;
 }
 
-static uint64_t
-bits_of(double x)
-{
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
-}
-
-static double
-of_bits(uint64_t bits)
-{
-    double x;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 /* Whether sum > count * x. The product is taken in pieces that need no rounding. */
 static int
 exceeds(const am_exact_sum *sum, int64_t count, double x)
 {
     am_exact_sum difference = *sum;
-    const double high = of_bits(bits_of(x) & ~(uint64_t)0x7ffffff), low = x - high;
+    const double high = am_of_bits(am_bits_of(x) & ~(uint64_t)0x7ffffff), low = x - high;
     for (int shift = 0; shift < 63; shift += 24) {
         const double piece = (double)(count >> shift & 0xffffff) * power_of_two(shift);
         am_exact_add(&difference, -(high * piece));
@@ -140,10 +120,10 @@ am_exact_mean(const am_exact_sum *sum, int64_t count)
         return mean;
     }
     while (exceeds(sum, count, mean)) { /* neighbours: division is off by a few units at most */
-        mean = of_bits(bits_of(mean) + 1);
+        mean = am_of_bits(am_bits_of(mean) + 1);
     }
-    while (mean > 0 && !exceeds(sum, count, of_bits(bits_of(mean) - 1))) {
-        mean = of_bits(bits_of(mean) - 1);
+    while (mean > 0 && !exceeds(sum, count, am_of_bits(am_bits_of(mean) - 1))) {
+        mean = am_of_bits(am_bits_of(mean) - 1);
     }
     return mean;
 }

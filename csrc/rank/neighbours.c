@@ -44,12 +44,6 @@ root(double x)
     return __builtin_sqrt(x);
 }
 
-static double
-number_at(const am_rows *rows, const void *row, int64_t t)
-{
-    return rows->is_double ? ((const double *)row)[t] : (double)((const float *)row)[t];
-}
-
 /* The row of query i. */
 static int64_t
 row_of(const search *s, int64_t i)
@@ -103,7 +97,7 @@ measure(const search *s, int64_t i, const void *query, waiting *w, double *scrat
 static float
 scaled(const search *s, const void *row, int64_t t)
 {
-    return (float)((number_at(s->rows, row, t) - s->mean[t]) * s->scale);
+    return (float)((am_number_at(row, s->rows->is_double, t) - s->mean[t]) * s->scale);
 }
 
 static double
@@ -129,7 +123,7 @@ norms_chunk(void *arg, int64_t chunk, int slot, am_error *err)
         double sum = 0.0;
         AM_TRY(am_check_finite(s->rows, row, i, 1, err));
         for (int64_t t = 0; t < s->rows->k; t++) {
-            const double x = number_at(s->rows, row, t) - s->mean[t];
+            const double x = am_number_at(row, s->rows->is_double, t) - s->mean[t];
             sum += x * x;
         }
         s->norms[i] = sum;
@@ -261,7 +255,7 @@ find_mean(search *s)
         const int64_t at = i * (s->rows->n / sample);
         const void *row = am_read_rows(s->rows, at, 1, slot_memory(s, 0));
         for (int64_t t = 0; t < d; t++) {
-            s->mean[t] += number_at(s->rows, row, t) / (double)sample;
+            s->mean[t] += am_number_at(row, s->rows->is_double, t) / (double)sample;
         }
     }
 }

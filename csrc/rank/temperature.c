@@ -20,17 +20,11 @@ typedef struct tempering {
     int64_t slot_size;
 } tempering;
 
-static double
-number_at(const am_rows *rows, const void *values, int64_t i)
-{
-    return rows->is_double ? ((const double *)values)[i] : (double)((const float *)values)[i];
-}
-
 /* z_j, as the header defines it. */
 static double
 logit_at(const am_rows *rows, const void *values, int64_t i)
 {
-    const double x = number_at(rows, values, i);
+    const double x = am_number_at(values, rows->is_double, i);
     if (rows->is_logits) {
         return x;
     }

@@ -39,15 +39,9 @@ am_check_examples(const am_net *net, const am_examples *e, am_error *err)
     if ((e->labels == NULL) == (e->soft == NULL)) {
         return am_fail(err, AM_ERR_VALUE, "expected labels or soft labels, one of them");
     }
-    for (int64_t i = 0; i < e->n; i++) {
-        const int64_t example = e->index[i];
-        if (example < 0 || example >= e->images.n) {
-            return am_fail(err, AM_ERR_VALUE, "index[%lld]: expected 0 to %lld, got %lld",
-                           (long long)i, (long long)e->images.n - 1, (long long)example);
-        }
-        if (e->labels != NULL) {
-            AM_TRY(am_check_label(e->labels, example, k, err));
-        }
+    AM_TRY(am_check_index(&e->images, e->index, e->n, err));
+    for (int64_t i = 0; e->labels != NULL && i < e->n; i++) {
+        AM_TRY(am_check_label(e->labels, e->index[i], k, err));
     }
     return AM_OK;
 }

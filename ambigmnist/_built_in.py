@@ -233,8 +233,8 @@ BUILT_IN = (
     ),
     _dynamics_row(
         "vog",
-        "spread over epochs of d z_g / d pixels",
-        "[0, inf)",
+        "spread over epochs of d z_g / d pixels, standardised in its class",
+        "(-inf, inf)",
         "Agarwal et al. 2022 (CVPR)",
         "vog",
     ),

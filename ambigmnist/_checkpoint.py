@@ -20,7 +20,7 @@ from ambigmnist._files import PathLike, as_path
 from ambigmnist._training_data import Examples, TrainingData
 from ambigmnist.errors import ArgumentError, DataError, DataNotFoundError
 
-__all__ = ["Checkpoint", "describe"]
+__all__ = ["Checkpoint", "core_facts", "describe", "differences", "digest", "digest_of"]
 
 History = dict[str, list[float]]
 
@@ -36,47 +36,53 @@ def describe(
     Numbers of threads are not among it, nor is the instruction set: only whether multiply and add
     are fused.
     """
-    core = _ambigcore.build_info()["version"]
-    fused = _ambigcore.isa_name() != "baseline" and not _ambigcore.get_strict()
     run = {
-        "version of ambigmnist": core,
-        "arithmetic": "fused multiply-add" if fused else "strict",
+        **core_facts(),
         **settings,
         "image shape": data.image_shape,
         "classes": data.classes.tolist(),
         "number of images": len(data.train[0]),
-        "first weights": "of the seed" if first is None else _digest([first]),
+        "first weights": "of the seed" if first is None else digest([first]),
         **_content(data.train, "training"),
     }
     if data.held is not None:
         if data.held[0] is data.train[0]:  # a part of the same arrays
-            run["validation images taken"] = _digest([data.held[4]])
+            run["validation images taken"] = digest([data.held[4]])
         else:
             run |= _content(data.held, "validation")
     plain: dict[str, Any] = json.loads(json.dumps(run))
     return plain
 
 
-def _content(examples: Examples, part: str) -> dict[str, str]:
-    images, labels, soft, weights, index = examples
+def core_facts() -> dict[str, str]:
+    """What the bits of a result depend on besides its arguments."""
+    fused = _ambigcore.isa_name() != "baseline" and not _ambigcore.get_strict()
     return {
-        f"{part} images": _digest([images]),
-        f"{part} labels": _digest([labels, soft]),
-        f"{part} sample_weight": _digest([weights]),
-        f"{part} images taken": _digest([index]),
+        "version of ambigmnist": str(_ambigcore.build_info()["version"]),
+        "arithmetic": "fused multiply-add" if fused else "strict",
     }
 
 
-def _digest(arrays: Sequence[NDArray[Any] | None]) -> str:
+def _content(examples: Examples, part: str) -> dict[str, str]:
+    images, labels, soft, weights, index = examples
+    return {
+        f"{part} images": digest([images]),
+        f"{part} labels": digest([labels, soft]),
+        f"{part} sample_weight": digest([weights]),
+        f"{part} images taken": digest([index]),
+    }
+
+
+def digest(arrays: Sequence[NDArray[Any] | None]) -> str:
     """SHA-256 of types, shapes and values."""
-    digest = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for array in arrays:
         if array is None:
-            digest.update(b"none;")
+            sha256.update(b"none;")
         else:
-            digest.update(f"{array.dtype.str} {array.shape};".encode())
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+            sha256.update(f"{array.dtype.str} {array.shape};".encode())
+            sha256.update(np.ascontiguousarray(array).data)
+    return sha256.hexdigest()
 
 
 class Checkpoint:
@@ -130,12 +136,8 @@ class Checkpoint:
         return DataError(f"{self.path}: not a sound checkpoint: {reason}")
 
     def _require_same(self, there: dict[str, Any]) -> None:
-        names = [k for k in there.keys() | self.run.keys() if there.get(k) != self.run.get(k)]
-        if names:
-            shown = "; ".join(
-                f"{name}: {_short(there.get(name))} there, {_short(self.run.get(name))} here"
-                for name in sorted(names)
-            )
+        shown = differences(there, self.run)
+        if shown:
             raise ArgumentError(
                 f"{self.path}: expected the checkpoint of this run, got that of another ({shown}): "
                 "name another file, or remove it to train from the beginning"
@@ -152,7 +154,7 @@ class Checkpoint:
         }
         arrays = zip(_ARRAYS, (params, v, m, best), strict=True)
         tensors |= {name: array for name, array in arrays if array is not None}
-        config = {"format": _FORMAT, "sha256": _digest_of(tensors), "run": self.run}
+        config = {"format": _FORMAT, "sha256": digest_of(tensors), "run": self.run}
         _safetensors.save(self.path, tensors, {"ambigmnist": json.dumps(config)})
 
 
@@ -160,13 +162,23 @@ def _run_of(tensors: Mapping[str, NDArray[Any]], texts: Mapping[str, str]) -> di
     config = json.loads(texts["ambigmnist"])
     if config["format"] != _FORMAT:
         raise ValueError(f"expected {_FORMAT}, got {config['format']}")
-    if config["sha256"] != _digest_of(tensors):
+    if config["sha256"] != digest_of(tensors):
         raise ValueError("its content is not what its SHA-256 says")
     return dict(config["run"])
 
 
-def _digest_of(tensors: Mapping[str, NDArray[Any]]) -> str:
-    parts = (f"{name} {_digest([array])};" for name, array in sorted(tensors.items()))
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """What differs between two descriptions, in words; nothing where they are equal."""
+    names = [k for k in there.keys() | here.keys() if there.get(k) != here.get(k)]
+    return "; ".join(
+        f"{name}: {_short(there.get(name))} there, {_short(here.get(name))} here"
+        for name in sorted(names)
+    )
+
+
+def digest_of(tensors: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 of named arrays, in whatever order."""
+    parts = (f"{name} {digest([array])};" for name, array in sorted(tensors.items()))
     return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 

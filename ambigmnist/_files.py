@@ -16,7 +16,15 @@ from ambigmnist.errors import (
     FileError,
 )
 
-__all__ = ["PathLike", "as_path", "atomic_path", "atomic_write", "read_bytes", "read_start"]
+__all__ = [
+    "PathLike",
+    "as_path",
+    "atomic_path",
+    "atomic_write",
+    "read_bytes",
+    "read_start",
+    "reading",
+]
 
 PathLike = str | os.PathLike[str]
 
@@ -57,18 +65,18 @@ def read_bytes(path: PathLike) -> bytes:
     FileError
         It is a folder, a device or a pipe, or the system refuses to read it.
     """
-    with _reading(path) as stream:
+    with reading(path) as stream:
         return stream.read()
 
 
 def read_start(path: PathLike, n: int) -> bytes:
     """The first `n` bytes of a regular file, fewer if it is shorter; raises like `read_bytes`."""
-    with _reading(path) as stream:
+    with reading(path) as stream:
         return stream.read(n)
 
 
 @contextmanager
-def _reading(path: PathLike) -> Iterator[BinaryIO]:
+def reading(path: PathLike) -> Iterator[BinaryIO]:
     """A regular file to read from; what goes wrong is a typed error."""
     path = as_path(path)
     try:

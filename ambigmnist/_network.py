@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Any, NamedTuple
@@ -23,6 +23,9 @@ __all__ = [
     "build",
     "optimizer_settings",
     "parse_layers",
+    "places",
+    "plain",
+    "written",
 ]
 
 KINDS = ("conv", "maxpool", "flatten", "dense", "relu", "dropout")  # as the core numbers them
@@ -126,10 +129,15 @@ def parse_layers(layers: Sequence[LayerLike], classes: int) -> list[Layer]:
     return [*parsed, Layer("dense", classes)]
 
 
-def build(layers: Sequence[Layer], image_shape: tuple[int, int, int]) -> _ambigcore.Network:
-    """The network in the core; ShapeError where the layers do not fit each other or the image."""
+def build(
+    layers: Sequence[Layer], image_shape: tuple[int, int, int], *, fuse: bool = True
+) -> _ambigcore.Network:
+    """The network in the core; ShapeError where the layers do not fit each other or the image.
+
+    Without `fuse` every layer is computed by itself, as the gradients by the pixels need it.
+    """
     try:
-        return _ambigcore.Network([layer.spec for layer in layers], *image_shape)
+        return _ambigcore.Network([layer.spec for layer in layers], *image_shape, fuse)
     except ShapeError as error:
         h, w, c = image_shape
         raise ShapeError(
@@ -229,6 +237,11 @@ def optimizer_settings(optimizer: Any) -> tuple[int, float, float, float]:
     return number, momentum, decay, used.get("epsilon", 0.0)
 
 
+def plain(value: Any) -> Any:
+    """A setting that JSON does not know: a NumPy number, or a mapping."""
+    return value.item() if hasattr(value, "item") else dict(value)
+
+
 class Summary:
     """The layers of a network as a table: outputs, parameter counts, and how each is computed.
 
@@ -258,3 +271,31 @@ class Summary:
 
     def _repr_html_(self) -> str:
         return html_table(self._header, self._cells())
+
+
+def written(layer: Layer) -> LayerLike:
+    """The layer as a user would write it."""
+    if layer.kind == "conv":
+        return ("conv", layer.units, layer.size, "same" if layer.same else "valid")
+    if layer.kind == "dense":
+        return ("dense", layer.units)
+    return ("dropout", layer.rate) if layer.kind == "dropout" else layer.kind
+
+
+def places(
+    layers: list[Layer], network: _ambigcore.Network
+) -> Iterator[tuple[str, int, tuple[int, ...]]]:
+    """Name, start and shape of each parameter tensor, in the core's order."""
+    start = 0
+    shapes = network.layers()
+    for i, (layer, (*_, weights, biases, _)) in enumerate(zip(layers, shapes, strict=True)):
+        if weights == 0:
+            continue
+        if layer.kind == "conv":
+            inputs = weights // (layer.size * layer.size * layer.units)
+            shape: tuple[int, ...] = (layer.size, layer.size, inputs, layer.units)
+        else:
+            shape = (weights // layer.units, layer.units)
+        yield f"layers.{i}.weight", start, shape
+        yield f"layers.{i}.bias", start + weights, (biases,)
+        start += weights + biases

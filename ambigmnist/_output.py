@@ -8,18 +8,23 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ambigmnist._folder import FORMAT, SUMMARY, Stage
+from ambigmnist._in_sample import LEGEND, MARK, WHILE_TRAINED
 from ambigmnist.definitions import find
 from ambigmnist.heatmap import Heatmap, heatmap
-from ambigmnist.plot import gallery, training_curves
+from ambigmnist.plot import data_map, gallery, reliability_diagram, training_curves
 from ambigmnist.ranking import Ranking, _csv_cell, _wrong_note, rank
+from ambigmnist.verdict import verdicts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.figure import Figure
 
     from ambigmnist.datasets import Dataset
@@ -49,6 +54,20 @@ HEADINGS = {
         "The model is sure and disagrees with the label: look for wrong labels here, and for what "
         "the model has not learned.",
     ),
+    "confident_learning": (
+        "Labels that others contradict",
+        "Networks that never saw the image read something else than its label, and more surely "
+        "than is usual for what they read: wrong labels come first.",
+    ),
+    "aum": (
+        "Labels that could not be learned",
+        "Networks that were trained on the image with its label still preferred another reading "
+        "on average: wrong labels, and images like no other of their class.",
+    ),
+    "neighbour_disagreement": (
+        "Among others",
+        "The ten images that look most alike to a network have other labels.",
+    ),
 }
 
 
@@ -65,7 +84,10 @@ class Result:
     in_sample: list[bool | None]
     """(n,): whether the model was fitted to this image; None if nobody knows."""
     evidence: "Evidence"
-    model: "CNN"
+    model: "CNN | None"
+    """The network, which is kept."""
+    audited: "Evidence | None"
+    """Of an audit, which has no one network: the evidence about all images, which is kept."""
     metadata: dict[str, str]
     """Texts for the model's file."""
     by: list[str]
@@ -76,12 +98,15 @@ class Result:
     """Warnings that belong on the page, too."""
 
 
-def file_names(by: list[str]) -> list[str]:
-    """The files whose names are known beforehand, and one for the pictures in each folder."""
-    pictures = ["heatmap-probability", "heatmap-count", "training-curves"]
+def file_names(by: list[str], kept: list[str], charts: list[str]) -> list[str]:
+    """The files whose names are known beforehand, and one for the pictures in each folder.
+
+    `kept`: what is kept of the work; `charts`: pictures besides heatmaps and galleries.
+    """
+    pictures = ["heatmap-probability", "heatmap-count", *charts]
     pictures += [f"gallery-{name}" for name in by]
     return [
-        *("index.html", "ranking.csv", "model.safetensors", SUMMARY),
+        *("index.html", "ranking.csv", *kept, SUMMARY),
         *(f"{name}.{kind}" for name in pictures for kind in ("png", "svg")),
         *(f"top/{name}/picture.png" for name in by),
     ]
@@ -91,33 +116,72 @@ def write_result(stage: Stage, result: Result) -> dict[str, Any]:
     """Writes every file, ``summary.json`` last; returns what is in it."""
     rankings = {name: rank(result.evidence, by=name) for name in result.by}
     tops = {name: _top(ranking, result.top) for name, ranking in rankings.items()}
-    curves = len(result.model.history.get("loss", ())) > 0
+    charts = _charts(result)
     maps = {kind: heatmap(result.evidence, kind=kind) for kind in ("probability", "count")}
 
-    for kind, found in maps.items():
-        _write_figure(stage, f"heatmap-{kind}", found.plot())
+    for kind, heat in maps.items():
+        _write_figure(stage, f"heatmap-{kind}", heat.plot())
     for name, top in tops.items():
         if len(top):
             _write_figure(stage, f"gallery-{name}", gallery(top, names=_names(result)))
-    if curves:
-        _write_figure(stage, "training-curves", training_curves(result.model))
+    for chart in charts:
+        _write_figure(stage, chart.file, chart.draw())
     lists = {name: list(_top_list(stage, result, name, top)) for name, top in tops.items()}
     stage.write("ranking.csv", _ranking_csv(result, rankings))
-    result.model.save(stage.path("model.safetensors"), metadata=result.metadata)
+    judged: dict[str, Any] = {}
+    if result.audited is not None:
+        result.audited.save(stage.path("evidence.npz"))
+        found = verdicts(result.audited)
+        found.to_csv(stage.path("verdicts.csv"))
+        judged = {"verdicts": found.counts()}
+    if result.model is not None:
+        result.model.save(stage.path("model.safetensors"), metadata=result.metadata)
     summary = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         **result.summary,
+        **judged,
         "top": lists,
         "heatmaps": {
-            kind: {"matrix": found.matrix.tolist(), "counts": found.counts.tolist()}
-            for kind, found in maps.items()
+            kind: {"matrix": heat.matrix.tolist(), "counts": heat.counts.tolist()}
+            for kind, heat in maps.items()
         },
         "files": sorted([*stage.names, "index.html", SUMMARY]),
     }
-    stage.write("index.html", _page(result, summary, maps, curves))
+    stage.write("index.html", _page(result, summary, maps, charts))
     stage.write(SUMMARY, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
     return summary
+
+
+class Chart(NamedTuple):
+    """A picture besides heatmaps and galleries."""
+
+    file: str
+    title: str
+    text: str
+    draw: "Callable[[], Figure]"
+
+
+def _charts(result: Result) -> list[Chart]:
+    model, ev = result.model, result.evidence
+    if model is not None:
+        if len(model.history.get("loss", ())) == 0:
+            return []
+        text = "Loss and accuracy by epoch."
+        draw = partial(training_curves, model)
+        return [Chart("training-curves", "How it was trained", text, draw)]
+    text = "How often the networks are right, by how sure they are: on the diagonal, as they say."
+    draw = partial(reliability_diagram, ev)
+    charts = [Chart("reliability", "What the probabilities are worth", text, draw)]
+    if ev.dynamics is not None:
+        text = (
+            "Each image by what networks made of it while they were trained on it: how sure of the "
+            "label on average, and how much that changed. Easy ones lie at the top left, ambiguous "
+            "ones to the right, and at the bottom those that were never believed."
+        )
+        draw = partial(data_map, ev)
+        charts.insert(0, Chart("data-map", "What training saw", text, draw))
+    return charts
 
 
 def _top(ranking: Ranking, k: int) -> Ranking:
@@ -160,7 +224,7 @@ def _ranking_csv(result: Result, rankings: dict[str, Ranking]) -> bytes:
         "predicted": ev.predicted.tolist(),
         "p_given": _exact(ev.probs[n, ev.given_index]),
         "p_predicted": _exact(ev.probs[n, ev.predicted_index]),
-        "in_sample": [_as_text(known) for known in result.in_sample],
+        "in_sample": result.in_sample,
     }
     for name, ranking in rankings.items():
         ranks = np.empty(ev.n, np.intp)
@@ -183,10 +247,6 @@ def _exact(values: NDArray[Any]) -> list[str]:
     return [str(value) for value in values]
 
 
-def _as_text(known: bool | None) -> str:
-    return "" if known is None else str(known).lower()
-
-
 def _top_list(
     stage: Stage, result: Result, name: str, ranking: Ranking
 ) -> Iterator[dict[str, Any]]:
@@ -206,6 +266,7 @@ def _top_list(
             "score": item.score,
             "p_given": float(ev.probs[i, ev.given_index[i]]),
             "p_predicted": float(ev.probs[i, ev.predicted_index[i]]),
+            "in_sample": result.in_sample[i],
             "picture": picture,
         }
 
@@ -230,7 +291,9 @@ def _enlarged(image: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _page(result: Result, summary: dict[str, Any], maps: dict[str, Heatmap], curves: bool) -> bytes:
+def _page(
+    result: Result, summary: dict[str, Any], maps: dict[str, Heatmap], charts: list[Chart]
+) -> bytes:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
     from markupsafe import Markup
 
@@ -262,7 +325,8 @@ def _page(result: Result, summary: dict[str, Any], maps: dict[str, Heatmap], cur
         height=images.shape[1] * ENLARGED,
         # Ink on paper in a light room; white on black, as stored, in a dark one.
         invert=images.ndim == 3 and _mean(images) < 0.5,
-        curves="training-curves" if curves else "",
+        charts=charts,
+        kept="evidence.npz" if result.model is None else "model.safetensors",
         provenance=_provenance(summary),
     )
     return page.encode()
@@ -297,11 +361,15 @@ def _lead(result: Result, summary: dict[str, Any]) -> str:
         if split in summary["ranked"]["splits"]
     )
     model = summary["model"]
-    how = (
-        f"by a small network trained on its {summary['data']['images']['train']:,} training images"
-        if model["file"] is None
-        else f"by the network in {model['file']}"
-    )
+    if "audit" in summary:
+        members = summary["audit"]["members"]
+        judge = "a network" if members == 1 else f"{members} networks"
+        how = f"by what {judge} that never saw it made of each"
+    elif model["file"] is None:
+        images = summary["data"]["images"]["train"]
+        how = f"by a small network trained on its {images:,} training images"
+    else:
+        how = f"by the network in {model['file']}"
     return (
         f"These are {parts} of {summary['data']['title']}, ranked {how}: first those that the "
         "network would have liked a second opinion on. Look at them, and judge for yourself."
@@ -310,6 +378,7 @@ def _lead(result: Result, summary: dict[str, Any]) -> str:
 
 def _numbers(summary: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     for split, found in summary["evaluation"].items():
+        split += " (in sample)" if found["in_sample"] else ""
         yield f"accuracy, {split}", f"{found['accuracy'] * 100:.2f}", "%"
         loss = found["log_loss"]
         yield f"log loss, {split}", "infinite" if loss is None else f"{loss:.4f}", ""
@@ -336,6 +405,7 @@ def _map(kind: str, found: Heatmap) -> dict[str, Any]:
     else:
         title = f"How the {found.among} least sure were read"
         text = "Images by label and reading; on the diagonal it was right all the same."
+    text += "".join(f" {note.capitalize()}." for note in found._in_sample_notes())
     return {"title": title, "text": text, "rows": rows, "file": f"heatmap-{kind}"}
 
 
@@ -351,6 +421,7 @@ def _list(result: Result, name: str, items: list[dict[str, Any]]) -> dict[str, A
         {
             **item,
             "src": item["picture"],
+            "mark": MARK if item["in_sample"] else "",
             "wrong": item["given"] != item["predicted"],
             "p_given": _percent(item["p_given"]),
             "p_predicted": _percent(item["p_predicted"]),
@@ -363,6 +434,10 @@ def _list(result: Result, name: str, items: list[dict[str, Any]]) -> dict[str, A
         "title": title,
         "text": text,
         "formula": record.formula,
+        "legends": [
+            *([f"{WHILE_TRAINED.capitalize()}."] if record.in_sample else []),
+            *([LEGEND] if any(item["in_sample"] for item in items) else []),
+        ],
         "images": shown,
         "file": f"gallery-{name}",
     }
@@ -381,6 +456,8 @@ def _provenance(summary: dict[str, Any]) -> str:
         if model["file"] is None
         else f"model {model['file']}"
     )
+    if "audit" in summary:
+        made += "".join(f", {name} {value}" for name, value in summary["audit"].items() if value)
     return (
         f"ambigmnist {summary['version']}, {made}, {summary['threads']} threads, "
         f"{summary['isa']}. SHA-256 of the data:"

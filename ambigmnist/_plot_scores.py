@@ -17,6 +17,7 @@ from ambigmnist._figures import (
     new_figure,
     plain_frame,
 )
+from ambigmnist._in_sample import SOME, WHILE_TRAINED
 from ambigmnist._validate import as_int
 from ambigmnist.calibration import (
     Calibration,
@@ -93,7 +94,7 @@ def reliability_diagram(
     ax.set_ylabel("accuracy", color=INK)
     ax.grid(color="#e6e6e6", linewidth=0.8)
     plain_frame(ax)
-    note = "\n(in-sample: the network was fitted to these images)" if shown.in_sample else ""
+    note = f"\n({SOME})" if shown.in_sample else ""
     ax.set_title(f"Reliability{note}", loc="left", color=INK, fontsize=11)
     for place, (text, color) in enumerate(lines):
         ax.annotate(
@@ -199,7 +200,7 @@ def data_map(
     if ax is None:
         ax = new_figure(6.4, 5.2).subplots()
     _draw_points(ax, x[shown], y[shown], hue[shown], color)
-    title = "Data map (in-sample: images seen while training)"
+    title = f"Data map\n({WHILE_TRAINED})"
     if len(shown) < len(known):
         title += f"\n{len(shown)} of {len(known)} images"
     ax.set_title(title, loc="left", color=INK, fontsize=11)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
-__all__ = ["Listing", "few", "html_table", "text_table"]
+__all__ = ["Listing", "few", "html_table", "shortened", "text_table"]
 
 _SHOWN = 12  # rows in what a session prints
 
@@ -30,9 +30,17 @@ def html_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: st
     return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def few(n: int) -> int:
+def few(n: int, room: int = _SHOWN) -> int:
     """How many of n rows are shown; where not all of them, a line says how many more there are."""
-    return n if n <= _SHOWN else _SHOWN - 1
+    return n if n <= room else room - 1
+
+
+def shortened(names: Iterable[str]) -> str:
+    """Names in one short line: the first few and the last, none longer than 20."""
+    shown = [name if len(name) <= 20 else name[:19] + "…" for name in names]
+    if len(shown) > 10:
+        shown = [*shown[:4], "...", shown[-1]]
+    return " ".join(shown)
 
 
 class Listing(ABC):
@@ -51,10 +59,15 @@ class Listing(ABC):
         left = len(self) - few(len(self))
         return f"... {left} more" if left else ""
 
+    def _legend(self) -> str:
+        """What a mark in the table means, where there is one."""
+        return ""
+
     def __repr__(self) -> str:
-        name = type(self).__name__
-        return f"{name}: {self._title()}\n{text_table(*self._table())}\n {self._more()}".rstrip()
+        lines = [f"{type(self).__name__}: {self._title()}", text_table(*self._table())]
+        lines += [f" {line}" for line in (self._more(), self._legend()) if line]
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        more = f"<p>{self._more()}</p>" if self._more() else ""
-        return html_table(*self._table(), self._title()) + more
+        lines = "".join(f"<p>{line}</p>" for line in (self._more(), self._legend()) if line)
+        return html_table(*self._table(), self._title()) + lines

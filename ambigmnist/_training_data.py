@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,6 +72,24 @@ class TrainingData:
             raise ArgumentError("sample_weight: expected a positive weight, got only zeros")
         self.train_index = train
         self.train: Examples = (images, labels, soft, weights, train)
+
+    @classmethod
+    def of_parts(
+        cls,
+        images: NDArray[Any],
+        columns: NDArray[np.int32],
+        classes: NDArray[Any],
+        train: NDArray[np.intp],
+        held: NDArray[np.intp],
+    ) -> Self:
+        """Checked images (n, h, w, c) with columns (n,), of which `train` and `held` take part."""
+        data = cls.__new__(cls)
+        data.image_shape = images.shape[1:]
+        data.classes = classes
+        data.train_index = train
+        data.train = (images, columns, None, None, train)
+        data.held = (images, columns, None, None, held) if len(held) else None
+        return data
 
     def _validation(self, data: tuple[ArrayLike, ArrayLike]) -> Examples:
         try:

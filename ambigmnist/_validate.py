@@ -18,6 +18,8 @@ __all__ = [
     "as_images",
     "as_int",
     "as_labels",
+    "as_level",
+    "as_number",
     "as_probs",
     "check_kind",
     "check_labels_in",
@@ -71,6 +73,21 @@ def as_int(value: Any, name: str, least: int | None = None) -> int:
     if abs(number) >= 2**63:
         raise ArgumentError(f"{name}: expected an integer of 64 bits, got {number:.3g}")
     return number
+
+
+def as_number(value: Any, name: str) -> float:
+    """`value` as a float; no booleans, no strings."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise DTypeError(f"{name}: expected a number, got {type(value).__name__}")
+    return float(value)
+
+
+def as_level(value: Any, name: str) -> float:
+    """`value` as the level of an interval, in (0, 1)."""
+    level = as_number(value, name)
+    if not 0 < level < 1:
+        raise ArgumentError(f"{name}: expected a level between 0 and 1, got {value}")
+    return level
 
 
 def as_images(images: Any, name: str = "images") -> Array:

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ambigmnist import _ambigcore
+from ambigmnist._in_sample import SOME
 from ambigmnist._tables import html_table, text_table
-from ambigmnist._validate import as_int
+from ambigmnist._validate import as_int, as_level
 from ambigmnist.config import resolve_threads
-from ambigmnist.errors import ArgumentError, DTypeError
+from ambigmnist.errors import ArgumentError
 from ambigmnist.evidence import AXES, Evidence, as_evidence
 
 if TYPE_CHECKING:
@@ -190,14 +191,10 @@ class _Options:
     def checked(cls, bins: Any, scheme: Any, interval: Any, resamples: Any, seed: Any) -> _Options:
         if scheme not in ("uniform", "quantile"):
             raise ArgumentError(f"scheme: expected 'uniform' or 'quantile', got {scheme!r}")
-        if isinstance(interval, bool) or not isinstance(interval, int | float | np.floating):
-            raise DTypeError(f"interval: expected a number, got {type(interval).__name__}")
-        if not 0 < interval < 1:
-            raise ArgumentError(f"interval: expected a level between 0 and 1, got {interval}")
         return cls(
             as_int(bins, "bins", least=1),
             scheme,
-            float(interval),
+            as_level(interval, "interval"),
             as_int(resamples, "resamples", least=0),
             as_int(seed, "seed", least=0),
         )
@@ -553,4 +550,4 @@ def _measures(ev: Evidence, options: _Options) -> Measures:
 
 
 def _caution(in_sample: bool) -> str:
-    return "; IN-SAMPLE: the network was fitted to these images" if in_sample else ""
+    return f"; {SOME}" if in_sample else ""

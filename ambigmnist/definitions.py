@@ -314,7 +314,7 @@ def scores(ev: Evidence, record: Definition) -> NDArray[np.float64]:
 class Definitions(Sequence[Definition]):
     """The known definitions in the order they were made; prints as a table."""
 
-    _HEADER = ("name", "formula", "range", "needs", "source")
+    _HEADER = ("name", "formula", "range", "needs", "in sample", "source")
 
     def __init__(self, records: Iterable[Definition]) -> None:
         self._records = tuple(records)
@@ -334,7 +334,10 @@ class Definitions(Sequence[Definition]):
         return self._records[index]
 
     def _rows(self) -> list[tuple[str, ...]]:
-        return [(d.name, d.formula, d.range, ", ".join(d.needs), d.source) for d in self]
+        return [
+            (d.name, d.formula, d.range, ", ".join(d.needs), "yes" if d.in_sample else "", d.source)
+            for d in self
+        ]
 
     def __repr__(self) -> str:
         return text_table(self._HEADER, self._rows())

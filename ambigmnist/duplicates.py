@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ambigmnist import _ambigcore
 from ambigmnist._files import PathLike
+from ambigmnist._fitted import image_hashes
 from ambigmnist._names import suggest
 from ambigmnist._tables import Listing, few
 from ambigmnist._validate import as_int
@@ -230,6 +231,8 @@ def duplicates(ev: Evidence, *, near: float | None = None) -> Duplicates:
     was moved by a pixel is not found. Of each image the ten nearest are looked at, whatever is
     linked is a group, and time is that of all distances, once.
 
+    Embeddings may be of any magnitude; differences below 1e-305 of the largest number count as 0.
+
     Parameters
     ----------
     ev : Evidence
@@ -246,7 +249,8 @@ def duplicates(ev: Evidence, *, near: float | None = None) -> Duplicates:
     Raises
     ------
     ArgumentError
-        Neither images nor embeddings are known, or a negative share.
+        Neither images nor embeddings are known, a negative share, or embeddings whose typical
+        distance is beyond float64.
 
     Examples
     --------
@@ -293,14 +297,7 @@ def _as_share(near: float | None, default: float) -> float:
 
 def _first_equal(images: NDArray[Any]) -> Indices:
     """For each image the first that is equal to it, maybe itself."""
-    threads = resolve_threads(None)
-    hashes = np.empty(len(images), np.uint64)
-    for begin in range(0, len(images), _BLOCK):
-        part = images[begin : begin + _BLOCK]
-        if part.dtype != np.uint8:
-            part = part + np.float32(0)  # -0 is equal to 0
-        pixels = part.reshape(len(part), -1).view(np.uint8)
-        hashes[begin : begin + _BLOCK] = _ambigcore.image_hashes(pixels, threads)
+    hashes = image_hashes(images)
     first, left = np.arange(len(images)), np.arange(len(images))
     while len(left):  # once, but for different images with the same hash
         _, start, run = np.unique(hashes[left], return_index=True, return_inverse=True)
@@ -334,7 +331,10 @@ def _close_pairs(
         indices, distances = _ambigcore.neighbours(
             ev.embeddings[rows], None, k, resolve_threads(None)
         )
-    threshold = near * float(np.median(distances[:, -1]))
+    typical = float(np.median(distances[:, -1]))
+    if typical == math.inf:
+        raise ArgumentError("embeddings: their distances are beyond float64: divide them by 4")
+    threshold = near * typical
     at, rank_of = np.nonzero(distances <= threshold)
     a, b, distance = rows[at], rows[indices[at, rank_of]], distances[at, rank_of]
     pairs, once = np.unique(np.minimum(a, b) * ev.n + np.maximum(a, b), return_index=True)

@@ -1,11 +1,19 @@
 """Exceptions: each is an `AmbigError` and the built-in exception that a caller would expect.
 
+But for `AuditInterrupted`, which is no error.
+
 Every message says what was expected, what came, and what to do.
 """
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ambigmnist.evidence import Evidence
 
 __all__ = [
     "AmbigError",
     "ArgumentError",
+    "AuditInterrupted",
     "BusyError",
     "DTypeError",
     "DataError",
@@ -60,3 +68,14 @@ class BusyError(AmbigError, RuntimeError):
 
 class MissingDependencyError(AmbigError, ImportError):
     """An optional package is needed for this; the message names the extra to install."""
+
+
+class AuditInterrupted(KeyboardInterrupt):
+    """Ctrl-C in an audit; `evidence` has the images of the finished folds (None: no fold was).
+
+    A KeyboardInterrupt, so that nothing mistakes it for a failure and goes on.
+    """
+
+    def __init__(self, message: str, evidence: "Evidence | None" = None) -> None:
+        super().__init__(message)
+        self.evidence = evidence

@@ -10,6 +10,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore
+from ambigmnist._evidence_fields import (
+    AXES,
+    DYNAMICS,
+    NEAREST,
+    as_flags,
+    as_nearest,
+    as_records,
+)
+from ambigmnist._files import PathLike
+from ambigmnist._in_sample import explained
+from ambigmnist._tables import shortened
 from ambigmnist._validate import (
     TOLERANCE,
     Floats,
@@ -27,51 +38,13 @@ from ambigmnist.errors import ArgumentError, DTypeError, OutOfRangeError, ShapeE
 if TYPE_CHECKING:
     from ambigmnist.heatmap import Summary
 
-__all__ = ["Evidence", "as_evidence"]
+__all__ = ["AXES", "DYNAMICS", "NEAREST", "Evidence", "as_evidence"]
 
 Indices = NDArray[np.intp]
 A = TypeVar("A", bound=NDArray[Any])
 
 _BLOCK = 65_536  # rows looked at together where NumPy needs temporary arrays
 NEIGHBOURS = 10  # other images that the definitions look at
-
-# Which axis of each field runs over the images.
-AXES = {
-    "probs": 0,
-    "labels": 0,
-    "images": 0,
-    "logits": 0,
-    "members": 1,
-    "mc": 1,
-    "augmented": 1,
-    "history": 1,
-    "dynamics": 0,
-    "embeddings": 0,
-    "nearest": 0,
-    "fold": 0,
-    "split": 0,
-    "in_sample": 0,
-}
-
-# Statistics of an image's training history; NaN: not recorded.
-DYNAMICS = np.dtype(
-    [
-        ("runs", np.float64),  # trainings that the means below go over
-        ("aum", np.float64),  # mean over epochs of z_g - max_{j != g} z_j
-        ("confidence", np.float64),  # mean over epochs of p_g
-        ("variability", np.float64),  # standard deviation over epochs of p_g
-        ("correctness", np.float64),  # share of the epochs that predict g
-        ("forgetting", np.float64),  # how often right turned into wrong from one epoch to the next
-        ("first_learned", np.float64),  # the first epoch that predicts g, from 1; never: epochs + 1
-        ("el2n", np.float64),  # |p - onehot(g)| in an early epoch
-        ("grand", np.float64),  # |gradient of the loss by all weights| after an early epoch
-        ("vog", np.float64),  # spread over epochs of the gradient of z_g by the pixels
-    ]
-)
-
-# The nearest other images, nearest first: which (in the numbering of the whole audit), how far
-# (Euclidean), and the column of its label.
-NEAREST = np.dtype([("index", np.intp), ("distance", np.float64), ("label", np.intp)])
 
 
 class Evidence:
@@ -213,10 +186,10 @@ class Evidence:
             None if augmented is None else as_probs(augmented, "augmented", (None, n, k))
         )
         self.history = None if history is None else as_probs(history, "history", (None, n, k))
-        self.dynamics = None if dynamics is None else _records(dynamics, DYNAMICS, (n,), "dynamics")
-        self.nearest = None
-        if nearest is not None:
-            self.nearest = _records(nearest, NEAREST, (n, None), "nearest")
+        self.dynamics = (
+            None if dynamics is None else as_records(dynamics, DYNAMICS, (n,), "dynamics")
+        )
+        self.nearest = None if nearest is None else as_nearest(nearest, n, k)
         self.embeddings = (
             None if embeddings is None else as_floats(embeddings, "embeddings", (n, None))
         )
@@ -232,11 +205,11 @@ class Evidence:
                 self.split = self.split.astype(np.str_)
             if self.split.dtype.kind != "U":
                 raise DTypeError("split: expected strings such as 'train', got integers")
-        self.in_sample = None if in_sample is None else _flags(in_sample, n)
+        self.in_sample = None if in_sample is None else as_flags(in_sample, n, "in_sample")
         self.provenance = dict(provenance or {})
         self._freeze()
-        if dynamics is None and self.history is not None and self.labels is not None:
-            self.dynamics = _dynamics_of(self.history, self.given_index)
+        if dynamics is None:
+            self.dynamics = self._dynamics_of_history()
 
     def _check_logits(self, logits: Floats) -> None:
         if logits.shape != self.probs.shape:
@@ -257,6 +230,13 @@ class Evidence:
             array = getattr(self, name)
             if array is not None:
                 setattr(self, name, _read_only(array.view()))
+
+    def _dynamics_of_history(self) -> NDArray[np.void] | None:
+        if self.history is None or self.labels is None or len(self.history) == 0:
+            return None
+        threads = resolve_threads(None)
+        table = _ambigcore.history_dynamics(self.history, self.given_index, threads)
+        return _read_only(table.view(DYNAMICS)[:, 0])
 
     @property
     def n(self) -> int:
@@ -495,6 +475,49 @@ class Evidence:
         records["label"] = -1 if self.labels is None else self.given_index[found[0]]
         return records
 
+    def save(self, path: PathLike) -> None:
+        """Writes everything to one .npz file, atomically and without pickle.
+
+        The same evidence gives the same bytes. ``np.load(path)`` reads the arrays, too.
+
+        Raises
+        ------
+        DTypeError, ArgumentError
+            A `provenance` that JSON cannot hold; of a tuple in it `load` makes a list.
+        FileError
+            The file cannot be written; what was there before is still there.
+
+        Examples
+        --------
+        >>> import ambigmnist as am, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     am.Evidence([[0.9, 0.1]], ["cat"], classes=["cat", "dog"]).save(f"{folder}/ev.npz")
+        ...     am.Evidence.load(f"{folder}/ev.npz").predicted.tolist()
+        ['cat']
+        """
+        from ambigmnist._evidence_file import save
+
+        save(path, self)
+
+    @classmethod
+    def load(cls, path: PathLike) -> Evidence:
+        """Reads what `save` wrote, to the bit; runs nothing that the file holds.
+
+        Raises
+        ------
+        DataNotFoundError, FileError, DataError
+            No such file; it cannot be read; not a sound file of this kind, or of a newer version.
+        """
+        from ambigmnist._evidence_file import load
+
+        return load(path)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for value in state.values():  # also what was computed from the fields
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+
     def __len__(self) -> int:
         return self.n
 
@@ -517,7 +540,7 @@ class Evidence:
         return part
 
     def __repr__(self) -> str:
-        text = f"Evidence: {self.n} images, {self.k} classes ({_shortened(self.classes)})"
+        text = f"Evidence: {self.n} images, {self.k} classes ({shortened(map(str, self.classes))})"
         if self.labels is not None:
             text += f", accuracy {self.accuracy:.4f}, log loss {self.log_loss:.4g}"
         text += "\n  known: " + ", ".join(
@@ -525,6 +548,8 @@ class Evidence:
             for name in AXES
             if getattr(self, name) is not None
         )
+        if self.in_sample is not None:
+            text += "\n  " + (explained(self) or "out of sample")
         return text
 
 
@@ -538,43 +563,6 @@ def as_evidence(ev: Any, name: str = "ev") -> Evidence:
     return ev
 
 
-def _records(
-    values: Any, dtype: np.dtype[np.void], shape: tuple[int | None, ...], name: str
-) -> NDArray[np.void]:
-    """A structured array of exactly these fields."""
-    if not isinstance(values, np.ndarray) or values.dtype.names != dtype.names:
-        got = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
-        fields = ", ".join(dtype.names or ())
-        raise DTypeError(f"{name}: expected a structured array with the fields {fields}, got {got}")
-    fits = all(want in (None, got) for want, got in zip(shape, values.shape, strict=False))
-    if values.ndim != len(shape) or not fits:
-        raise ShapeError(f"{name}: expected {shape[0]} records, one per image, got {values.shape}")
-    return values.astype(dtype)
-
-
-def _dynamics_of(history: Floats, labels: Indices) -> NDArray[np.void] | None:
-    if len(history) == 0:  # no epoch, no statistics
-        return None
-    table = _ambigcore.history_dynamics(history, labels, resolve_threads(None))
-    return _read_only(table.view(DYNAMICS)[:, 0])
-
-
-def _flags(values: Any, n: int) -> NDArray[np.bool_]:
-    flags = np.asarray(values)
-    if flags.dtype.kind != "b":
-        raise DTypeError(f"in_sample: expected booleans, got dtype {flags.dtype}")
-    if flags.shape not in ((), (n,)):
-        raise ShapeError(f"in_sample: expected one value or {n}, one per image, got {flags.shape}")
-    return np.broadcast_to(flags, (n,)).copy()
-
-
 def _read_only(array: A) -> A:
     array.flags.writeable = False
     return array
-
-
-def _shortened(classes: NDArray[Any]) -> str:
-    names = [str(c) if len(str(c)) <= 20 else str(c)[:19] + "…" for c in classes]
-    if len(names) > 10:
-        names = [*names[:4], "...", names[-1]]
-    return " ".join(names)

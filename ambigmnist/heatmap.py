@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore
+from ambigmnist._in_sample import WHILE_TRAINED, explained, share
 from ambigmnist._tables import html_table, text_table
 from ambigmnist._validate import as_int
 from ambigmnist.config import resolve_threads
@@ -99,9 +100,16 @@ class Heatmap:
         return draw_heatmap(self, ax=ax)
 
     def _title(self) -> str:
+        notes = self._in_sample_notes()
+        note = f" ({'; '.join(notes)})" if notes else ""
         if self.kind == "count":
-            return f"the {self.among} most ambiguous images by {self.definition.name}"
-        return f"probability of the wrong classes over {self.among} images"
+            return f"the {self.among} most ambiguous images by {self.definition.name}{note}"
+        return f"probability of the wrong classes over {self.among} images{note}"
+
+    def _in_sample_notes(self) -> list[str]:
+        always = WHILE_TRAINED if self.kind == "count" and self.definition.in_sample else ""
+        rows = None if self._chosen is None else self._chosen.indices
+        return [note for note in (always, share(self._evidence, rows)) if note]
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         names = [str(c) for c in self.classes]
@@ -221,8 +229,9 @@ class Summary:
 
     def __repr__(self) -> str:
         head = f"Summary: {self.n} images, accuracy {self.accuracy:.4f}, "
-        tops = (repr(r) for r in self.rankings.values())
-        return "\n\n".join([head + f"log loss {self.log_loss:.4g}", *tops])
+        note = explained(self.probability._evidence)
+        head += f"log loss {self.log_loss:.4g}" + (f"\n  {note}" if note else "")
+        return "\n\n".join([head, *(repr(r) for r in self.rankings.values())])
 
 
 def summarise(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore, _cleanlab
+from ambigmnist._in_sample import explained
 from ambigmnist._joint import Confident, confident, off_diagonal
 from ambigmnist._names import suggest
 from ambigmnist._tables import html_table, text_table
@@ -346,10 +347,5 @@ def _check_choice(value: Any, known: tuple[str | None, ...], name: str) -> None:
 
 
 def _in_sample_note(ev: Evidence) -> str:
-    if not ev._is_in_sample:
-        return ""
-    assert ev.in_sample is not None
-    return (
-        f"in-sample: the network was fitted to {ev.in_sample.sum()} of these {ev.n} images, "
-        "so it finds too few wrong labels; use out-of-sample probabilities"
-    )
+    note = explained(ev)
+    return note and f"{note}, so too few are found; use out-of-sample probabilities"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +16,7 @@ from ambigmnist import _ambigcore, _safetensors
 from ambigmnist._checkpoint import Checkpoint, describe
 from ambigmnist._files import PathLike
 from ambigmnist._fit_lock import FitLock
+from ambigmnist._fitted import NOTHING, fitted_hashes, in_sample
 from ambigmnist._keras import read_keras
 from ambigmnist._network import (
     LOSSES,
@@ -29,8 +32,11 @@ from ambigmnist._network import (
     number,
     optimizer_settings,
     parse_layers,
+    places,
+    plain,
+    written,
 )
-from ambigmnist._progress import check_verbose, progress
+from ambigmnist._progress import Quiet, check_verbose, progress
 from ambigmnist._training_data import TrainingData
 from ambigmnist._validate import as_classes, as_images, as_int, as_labels, check_kind
 from ambigmnist.config import resolve_threads
@@ -41,6 +47,7 @@ __all__ = ["CNN"]
 
 Floats = NDArray[np.float32]
 Callback = Callable[[dict[str, float]], Any]
+Show = Callable[[int, _ambigcore.Network], AbstractContextManager[Quiet]]
 
 _FORMAT = "ambigmnist.cnn"
 _FORMAT_VERSION = 1
@@ -101,6 +108,8 @@ class CNN:
     >>> model.fit(train.images, train.labels).predict(test.images[:3]).shape
     (3,)
     """
+
+    _fitted_hashes: NDArray[np.uint64] | None = None  # of which images; None: nobody knows
 
     def __init__(
         self,
@@ -205,7 +214,7 @@ class CNN:
                 recipe.split_last,
                 self._checked_seed(),
             )
-            self._train(recipe, data, verbose, callback, warm_start, checkpoint)
+            self._train(recipe, data, partial(progress, verbose), callback, warm_start, checkpoint)
         return self
 
     def _recipe(self, **changes: Any) -> Recipe:
@@ -230,10 +239,10 @@ class CNN:
         self,
         recipe: Recipe,
         data: TrainingData,
-        verbose: int | None,
-        callback: Callback | None,
-        warm_start: bool,
-        checkpoint: PathLike | None,
+        show: Show,
+        callback: Callback | None = None,
+        warm_start: bool = False,
+        checkpoint: PathLike | None = None,
     ) -> None:
         layers = parse_layers(recipe.layers, len(data.classes))
         network = build(layers, data.image_shape)
@@ -269,10 +278,11 @@ class CNN:
         complete = file is not None and file.complete
         diverged = False
         try:
-            with progress(verbose, epochs, network) as shown:
+            with show(epochs, network) as shown:
+                train = (*data.train, shown.seen, shown.early)
                 while not complete:
                     start = time.perf_counter()
-                    epoch, *values, _, stop = network.train_epoch(data.train, data.held, shown.tick)
+                    epoch, *values, _, stop = network.train_epoch(train, data.held, shown.tick)
                     row = dict(zip(_HISTORY, [*values, time.perf_counter() - start], strict=True))
                     if not np.isfinite(row["loss"]):
                         diverged = True
@@ -290,9 +300,9 @@ class CNN:
                         file.save(network, history, complete)
         except BaseException:
             if not diverged:  # interrupted, or a callback failed: what was learned is usable
-                self._adopt(network, layers, data, history)
+                self._adopt(network, layers, data, history, warm_start)
             raise
-        self._adopt(network, layers, data, history)
+        self._adopt(network, layers, data, history, warm_start)
 
     def _adopt(
         self,
@@ -300,6 +310,7 @@ class CNN:
         layers: list[Layer],
         data: TrainingData,
         history: Mapping[str, list[float]],
+        warm_start: bool,
     ) -> None:
         network.train_end(True)
         self._network = network
@@ -309,6 +320,8 @@ class CNN:
         self.history = {name: np.array(values) for name, values in history.items()}
         self.train_index_ = data.train_index
         self.metadata_: dict[str, str] = {}
+        before = self._fitted_hashes if warm_start else NOTHING
+        self._fitted_hashes = fitted_hashes(data.train[0], data.train_index, before)
 
     def _check_warm_start(self, layers: list[Layer], data: TrainingData) -> None:
         self._require_fitted()
@@ -384,6 +397,9 @@ class CNN:
     ) -> Evidence:
         """Everything this network knows about the images, for `rank` and `heatmap`.
 
+        `in_sample` tells which of them it was fitted to, by their pixels; a loaded model has
+        forgotten that.
+
         Parameters
         ----------
         X : array_like
@@ -393,9 +409,17 @@ class CNN:
         split : str or array_like (n,), optional
             Which part of the data they are: "train", "test".
         """
-        logits = self.logits(X)
-        probs = _ambigcore.softmax(logits, resolve_threads(self.threads))
-        return Evidence(probs, y, classes=self.classes_, images=X, logits=logits, split=split)
+        images = as_images(X)
+        logits = self.logits(images)
+        return Evidence(
+            _ambigcore.softmax(logits, resolve_threads(self.threads)),
+            y,
+            classes=self.classes_,
+            images=images,
+            logits=logits,
+            split=split,
+            in_sample=in_sample(images, self._fitted_hashes),
+        )
 
     # --- looking at it, keeping it -----------------------------------------------------------
 
@@ -429,7 +453,7 @@ class CNN:
         params = self._network.get_params()
         tensors = {
             name: params[start : start + int(np.prod(shape))].reshape(shape)
-            for name, start, shape in _places(self._layers, self._network)
+            for name, start, shape in places(self._layers, self._network)
         }
         for name, values in self.history.items():
             if name != "seconds":  # the same training must give the same file
@@ -448,7 +472,7 @@ class CNN:
         }  # fmt: skip
         if "ambigmnist" in (metadata or {}):
             raise ArgumentError('metadata: expected names other than "ambigmnist", which is taken')
-        texts = {"ambigmnist": json.dumps(config, default=_plain), **(metadata or {})}
+        texts = {"ambigmnist": json.dumps(config, default=plain), **(metadata or {})}
         _safetensors.save(path, tensors, texts)
 
     @classmethod
@@ -479,10 +503,10 @@ class CNN:
             )
         settings = config["settings"]
         layers = [Layer(*layer) for layer in config["layers"]]
-        model = cls(**settings, layers=[_written(layer) for layer in layers])
+        model = cls(**settings, layers=[written(layer) for layer in layers])
         network = build(layers, tuple(config["image_shape"]))
         arrays = []
-        for name, _, shape in _places(layers, network):
+        for name, _, shape in places(layers, network):
             array = tensors[name]
             if array.dtype != np.float32 or array.shape != shape:
                 raise ValueError(
@@ -514,10 +538,10 @@ class CNN:
             h5py is not installed.
         """
         layers, image_shape, arrays = read_keras(path)
-        model = cls("seed", layers=[_written(layer) for layer in layers])
+        model = cls("seed", layers=[written(layer) for layer in layers])
         try:
             network = build(layers, image_shape)
-            for (name, _, shape), array in zip(_places(layers, network), arrays, strict=True):
+            for (name, _, shape), array in zip(places(layers, network), arrays, strict=True):
                 if array.shape != shape:
                     raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
         except ValueError as error:
@@ -556,36 +580,3 @@ class CNN:
         if params is not None:
             self._network = build(self._layers, self._image_shape)
             self._network.set_params(params)
-
-
-def _plain(value: Any) -> Any:
-    """A setting that JSON does not know: a NumPy number, or a mapping."""
-    return value.item() if isinstance(value, np.generic) else dict(value)
-
-
-def _written(layer: Layer) -> LayerLike:
-    """The layer as a user would write it."""
-    if layer.kind == "conv":
-        return ("conv", layer.units, layer.size, "same" if layer.same else "valid")
-    if layer.kind == "dense":
-        return ("dense", layer.units)
-    return ("dropout", layer.rate) if layer.kind == "dropout" else layer.kind
-
-
-def _places(
-    layers: list[Layer], network: _ambigcore.Network
-) -> Iterator[tuple[str, int, tuple[int, ...]]]:
-    """Name, start and shape of each parameter tensor, in the core's order."""
-    start = 0
-    shapes = network.layers()
-    for i, (layer, (*_, weights, biases, _)) in enumerate(zip(layers, shapes, strict=True)):
-        if weights == 0:
-            continue
-        if layer.kind == "conv":
-            inputs = weights // (layer.size * layer.size * layer.units)
-            shape: tuple[int, ...] = (layer.size, layer.size, inputs, layer.units)
-        else:
-            shape = (weights // layer.units, layer.units)
-        yield f"layers.{i}.weight", start, shape
-        yield f"layers.{i}.bias", start + weights, (biases,)
-        start += weights + biases

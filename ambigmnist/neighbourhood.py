@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ambigmnist._in_sample import legend, mark
 from ambigmnist._tables import Listing, few
 from ambigmnist._validate import as_array, as_int
 from ambigmnist.definitions import Definition
@@ -122,9 +123,17 @@ class NeighbourLabels(Listing):
     def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         shown = range(few(len(self)))
         return (" index", "given", "guess", "labels of the nearest"), [
-            (f"{self.images[i]:>6}", str(self.given[i]), str(self.predicted[i]), self.text(i))
+            (
+                f"{self.images[i]:>6}{mark(self.evidence, self.images[i])}",
+                str(self.given[i]),
+                str(self.predicted[i]),
+                self.text(i),
+            )
             for i in shown
         ]
+
+    def _legend(self) -> str:
+        return legend(self.evidence, self.images[: few(len(self))])
 
     def gallery(self, rows: int | None = None, *, ax: Axes | None = None) -> Figure:
         """Every image in a row with its neighbours, nearest first; see `ambigmnist.gallery`.

@@ -1,6 +1,7 @@
 """Creates build/peers, the peers' own environment, and runs the benchmarks there.
 
-    python bench/run.py [compare] [rank] [roofline] [--quick | --full] [--threads 2] [--rounds 7]
+    python bench/run.py [roofline] [compare] [rank] [audit] [--quick | --full] [--threads 2]
+                        [--rounds 7]
 
 Where the peers cannot be installed, what needs none is run; with CI=true that is a failure. The
 benchmarks have options of their own: run them by themselves, with the interpreter of build/peers.
@@ -17,8 +18,8 @@ from pathlib import Path
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
 PEERS = ROOT / "build" / "peers"
-ALL = ("roofline", "compare", "rank")
-WITHOUT_PEERS = {"roofline": [], "compare": ["--peers"]}  # and the options that say so
+ALL = ("roofline", "compare", "rank", "audit")
+WITHOUT_PEERS = {"roofline": [], "audit": [], "compare": ["--peers"]}  # and the options that say so
 
 
 def peers_python() -> Path | None:

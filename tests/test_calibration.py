@@ -455,8 +455,8 @@ def test_in_sample_evidence_is_marked():
         ev = am.Evidence(None, labels, logits=z, in_sample=in_sample)
         marked = in_sample is not None and bool(np.any(in_sample))
         for shown in (am.calibrate(ev, resamples=5), am.expected_calibration_error(ev)):
-            assert ("IN-SAMPLE" in repr(shown)) == marked
-            assert ("IN-SAMPLE" in shown._repr_html_()) == marked
+            assert ("in sample: " in repr(shown)) == marked
+            assert ("in sample: " in shown._repr_html_()) == marked
             assert shown._repr_html_().startswith("<table>")
 
 

@@ -23,7 +23,7 @@ import pytest
 from PIL import Image
 
 import ambigmnist as am
-from ambigmnist import _folder, _mnist, _output, cli
+from ambigmnist import _command_data, _folder, _mnist, _output, cli
 from ambigmnist._idx import idx_bytes
 from ambigmnist._network import PRESETS
 from ambigmnist.datasets import load_digits
@@ -231,6 +231,35 @@ def test_saved_model_knows_what_it_was_trained_on(trained, tmp_path, capsys):
     assert "training-curves.svg" in json.loads(text)["files"]  # the model kept its history
 
 
+def test_images_that_the_network_was_fitted_to_are_marked(trained, tmp_path, capsys):
+    legend = "* in sample: the network was fitted to this image"
+    code, text, _ = run(capsys, *with_model(trained, tmp_path / "test", "--top", 3))
+    assert code == 0
+    assert legend not in text  # of the lists, but the training part is among the numbers
+    assert re.search(r"^train\*  .*\ntest    .*\n\* in sample: ", text, re.M)
+    _, text, _ = run(capsys, *with_model(trained, tmp_path / "train", "--split", "train"))
+    assert re.search(r"^   1  \d+\* \(\d->\d\) ", text, re.M)
+    assert text.count(legend) == 1
+    pages = {}
+    for split in ("train", "test"):
+        summary = json.loads((tmp_path / split / "summary.json").read_text())
+        assert {part: n["in_sample"] for part, n in summary["evaluation"].items()} == {
+            "train": 898,
+            "test": 0,
+        }
+        known = {item["in_sample"] for found in summary["top"].values() for item in found}
+        assert known == {split == "train"}
+        pages[split] = (tmp_path / split / "index.html").read_text()
+        assert "accuracy, train (in sample)" in pages[split]
+        assert "accuracy, test<" in pages[split]
+    first = table(tmp_path / "train")[0]["index"]
+    assert pages["train"].count(f"train {first}*<") == 2  # below the picture and in the table
+    assert pages["train"].count(legend) == 1  # there are no wrong ones
+    assert "In sample: 898 of 898 images." in pages["train"]
+    assert legend not in pages["test"]
+    assert "In sample" not in pages["test"]
+
+
 def test_images_held_out_are_not_in_sample(tmp_path, capsys, monkeypatch):
     """The preset of the article stops early by the last fifth, and the model's file says so."""
     monkeypatch.setitem(PRESETS, "seed", PRESETS["seed"].replaced({"epochs": 1}))
@@ -249,6 +278,9 @@ def test_images_held_out_are_not_in_sample(tmp_path, capsys, monkeypatch):
         assert {r["in_sample"] for r in rows if r["split"] == "test"} == {"false"}
     assert (first / "model.safetensors").read_bytes() == (second / file.name).read_bytes()
 
+    summary = json.loads((second / "summary.json").read_text())
+    assert summary["evaluation"]["train"]["in_sample"] == 718
+
     # A file that does not say which images of the part leaves it open.
     model = am.CNN.load(file)
     texts = {k: v for k, v in model.metadata_.items() if k == "trained_on"}
@@ -259,6 +291,10 @@ def test_images_held_out_are_not_in_sample(tmp_path, capsys, monkeypatch):
             ("train", ""),
             ("test", "false"),
         }
+        summary = json.loads((old / "summary.json").read_text())
+        assert summary["evaluation"]["train"]["in_sample"] is None
+        assert summary["evaluation"]["test"]["in_sample"] == 0
+        assert "in sample" not in (old / "index.html").read_text()
 
 
 @pytest.mark.parametrize("split", ["test", "all"])
@@ -756,7 +792,7 @@ def test_a_damaged_cache_is_downloaded_again(damaged_cache, monkeypatch):
     monkeypatch.setattr(_mnist, "FILES", hashes)
     monkeypatch.setattr(_mnist, "MIRRORS", ("mirror/",))
     monkeypatch.setattr(_mnist, "_fetch", fetch)
-    train, _, notes = cli._load_data("auto", lambda text: None)
+    train, _, notes = _command_data.load_data("auto", lambda text: None)
     assert (train.name, len(train), notes) == ("mnist", 10, [])
     assert len(limits) == 4
     assert max(limits) <= 5
@@ -770,7 +806,7 @@ def test_damaged_data_that_was_named_is_an_error(damaged_cache, tmp_path, monkey
         (named / name).write_bytes(b"junk")
     monkeypatch.setenv("AMBIGMNIST_DATA", str(named) if how == "environment" else "")
     with pytest.raises(am.DataError, match="named"):
-        cli._load_data("auto" if how == "environment" else str(named), lambda text: None)
+        _command_data.load_data("auto" if how == "environment" else str(named), lambda text: None)
 
 
 @pytest.mark.parametrize("labels", [["a/b", "<b>x</b>", "../../é"], ["=1+1", "-", " "]])
@@ -790,6 +826,7 @@ def test_class_names_of_any_kind(trained, tmp_path, labels):
         in_sample=[None] * 12,
         evidence=ev,
         model=am.CNN.load(trained[0] / "model.safetensors"),
+        audited=None,
         metadata={},
         by=DEFINITIONS,
         top=12,

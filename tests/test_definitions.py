@@ -44,7 +44,12 @@ def test_the_table_lists_the_built_in_definitions():
         assert "probs" in record.needs
     text = repr(table)
     assert len(text.splitlines()) == len(table) + 1
-    assert text.split()[:5] == ["name", "formula", "range", "needs", "source"]
+    assert text.split()[:6] == ["name", "formula", "range", "needs", "in", "sample"]
+    column = text.index("in sample")
+    marked = [line.split()[0] for line in text.splitlines() if line[column : column + 4] == "yes "]
+    assert marked == [d.name for d in table if d.in_sample]
+    assert "aum" in marked
+    assert table._repr_html_().count("<td>yes</td>") == len(marked)
     assert table[0].name == "least_confident"
     assert len(table[1:3]) == 2
     assert "&lt;" not in table._repr_html_() or "<td>" in table._repr_html_()

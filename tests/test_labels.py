@@ -295,18 +295,18 @@ def test_of_many_classes_the_largest_cells_are_listed():
 
 
 def test_in_sample_evidence_says_so():
-    for value, words in ((True, "5 of these 5"), ([False] * 4 + [True], "1 of these 5")):
+    for value, words in ((True, "5 of 5 images"), ([False] * 4 + [True], "1 of 5 images")):
         ev = am.Evidence(HAND, HAND_LABELS, in_sample=value)
         for text in (
             repr(am.confident_joint(ev)),
             am.confident_joint(ev)._repr_html_(),
             repr(am.label_issues(ev)),
         ):
-            assert "in-sample: " in text
+            assert "in sample: " in text
             assert words in text
     for value in (None, False):
         ev = am.Evidence(HAND, HAND_LABELS, in_sample=value)
-        assert "in-sample" not in repr(am.confident_joint(ev)) + repr(am.label_issues(ev))
+        assert "in sample" not in repr(am.confident_joint(ev)) + repr(am.label_issues(ev))
 
 
 def test_issues_are_a_ranking(tmp_path):

@@ -8,6 +8,7 @@ temporary file is left beside it. (One allocation fails at a time, so there is m
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -22,7 +23,7 @@ import pytest
 import ambigmnist as am
 from ambigmnist import _ambigcore
 from ambigmnist._checkpoint import Checkpoint, History
-from ambigmnist._network import Layer, build
+from ambigmnist._network import Layer, build, parse_layers
 
 IN_A_ROW = 60  # so many successes mean that all allocations were tried: a few are not needed
 
@@ -245,6 +246,27 @@ def from_logits() -> am.Evidence:
     )
 
 
+IMAGES = np.random.default_rng(6).integers(0, 256, (40, 6, 6, 1), dtype=np.uint8)
+EXAMPLES = (IMAGES, np.arange(40, dtype=np.int32) % 3, None, None, np.arange(40))
+
+
+@functools.cache
+def small_network() -> _ambigcore.Network:
+    layers = [("conv", 2, 3), "relu", ("dropout", 0.5)]
+    specs = [layer.spec for layer in parse_layers(layers, 3)]
+    network = _ambigcore.Network(specs, 6, 6, 1, False)
+    network.init(1)
+    return network
+
+
+def recorded() -> Any:
+    network, seen = build(parse_layers(["flatten"], 3), (6, 6, 1)), np.zeros((40, 9))
+    network.init(1)
+    network.train_begin(0, 0, 0.0, 0.0, 1e-8, 0, 0.1, 16, 1, 0, 1, 40, 2)
+    network.train_epoch((*EXAMPLES, seen, 1), None, None)
+    return _ambigcore.finish_dynamics(seen)[:, :8]
+
+
 CORE_CASES: dict[str, Callable[[am.Evidence], Any]] = {
     "rank": lambda ev: am.rank(ev, "confident_wrong", k=10).indices,
     "score": lambda ev: ev.score("entropy"),
@@ -257,9 +279,17 @@ CORE_CASES: dict[str, Callable[[am.Evidence], Any]] = {
     "label_issues": lambda ev: am.label_issues(ev, method="both").indices,
     "confident_learning": lambda ev: ev.score("confident_learning"),
     "bald": lambda ev: _ambigcore.draws_score(ev.probs.reshape(2, -1, 4), "bald", 2),
+    "mean_logits": lambda ev: _ambigcore.mean_logits(ev.logits.reshape(2, -1, 4), 2),
     "history_dynamics": lambda ev: _ambigcore.history_dynamics(
         ev.probs.reshape(2, -1, 4), ev.given_index[:2500], 2
     )[:, :8],
+    "forward_some": lambda _: small_network().forward_some(
+        IMAGES, np.arange(39, 0, -2), 4, (1, 2, 1.0, 0.1), 2
+    ),
+    "dropout_draws": lambda _: small_network().draws(IMAGES, None, 1, 2, 2),
+    "gradient_norms": lambda _: small_network().gradient_norms(EXAMPLES, 0, 2),
+    "pixel_gradients": lambda _: small_network().pixel_gradients(EXAMPLES, 2),
+    "training_dynamics": lambda _: recorded(),
     "neighbours": lambda ev: ev.neighbours(3)[0],
     "some_neighbours": lambda ev: ev.nearest_others(3, np.arange(0, 5000, 700))["index"],
     "neighbour_disagreement": lambda ev: ev.score("neighbour_disagreement"),

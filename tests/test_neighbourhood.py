@@ -146,6 +146,20 @@ def test_images_with_the_same_hash_are_compared():
     assert as_lists(found) == [[0, 3], [1, 2, 4]]
 
 
+def test_embeddings_of_any_magnitude_have_the_same_duplicates():
+    x = np.random.default_rng(3).normal(size=(40, 4))
+    x[[7, 21]] = x[[3, 30]] + 1e-6
+    for unit in (1, 2.0**-900, 2.0**900):
+        found = am.duplicates(evidence(40, embeddings=x * unit), near=0.01)
+        assert as_lists(found) == [[3, 7], [21, 30]]
+
+
+def test_embeddings_whose_distances_are_beyond_float64_are_refused():
+    x = np.random.default_rng(3).choice([-1.0, 1.0], (40, 4)) * np.finfo(float).max
+    with pytest.raises(am.ArgumentError, match="divide them by 4"):
+        am.duplicates(evidence(40, embeddings=x), near=0.01)
+
+
 # --- neighbour_disagreement -----------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 ARTICLE = "01_the_article.ipynb"
 OWN = "02_your_own_definition.ipynb"
+ALL = "03_all_70000.ipynb"
 LEFT_OUT = {
     "MNIST": "- MNIST, which is not on this machine",
     "weights": "- the article's weights",
@@ -145,10 +146,30 @@ def test_own_definition(tmp_path, places, data):
     assert re.search(r"^odd_and_undecided +min of both shares", texts(notebook), re.M)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("places", "data", "images"),
+    [
+        pytest.param((), "digits", "1,797", id="digits"),
+        pytest.param(PLACES[:1], "mnist", "7,000", id="mnist", marks=pytest.mark.mnist),
+    ],
+)
+def test_all_images(tmp_path, places, data, images):
+    """A tenth of MNIST, or the embedded digits."""
+    notebook = execute(ALL, tmp_path, *places)
+    check_outputs(notebook)
+    said = texts(notebook)
+    assert f"Dataset('{data}', {images.replace(',', '')} images" in said
+    assert "10 networks in " in said
+    assert ("A tenth of MNIST" in said) == (data == "mnist")
+    assert re.search(rf"estimated wrong labels: \d+ of {images}", said)
+    assert pictures(notebook) == 8
+
+
 # ---- committed ----
 
 
-@pytest.mark.parametrize("name", [ARTICLE, OWN])
+@pytest.mark.parametrize("name", [ARTICLE, OWN, ALL])
 def test_committed_with_outputs(name):
     path = NOTEBOOKS / name
     notebook = nbformat.read(path, as_version=4)
@@ -168,6 +189,10 @@ def test_committed_figures_are_those_of_mnist():
     own = nbformat.read(NOTEBOOKS / OWN, as_version=4)
     assert "Dataset('mnist'" in texts(own)
     assert pictures(own) == 4
+    everything = nbformat.read(NOTEBOOKS / ALL, as_version=4)
+    assert "Dataset('mnist', 70000 images" in texts(everything)
+    assert "15 networks in " in texts(everything)
+    assert pictures(everything) == 8
 
 
 def test_recorded_curve_is_what_the_text_says_of_it():

@@ -131,3 +131,15 @@ def test_the_extension_needs_only_the_c_library():
         line.split("[")[1].split("]")[0] for line in output.splitlines() if "(NEEDED)" in line
     }
     assert {n.split(".so")[0] for n in needed} <= {"libc", "libpthread", "libm", "ld-linux-x86-64"}
+
+
+def test_names_are_loaded_when_they_are_asked_for():
+    code = (
+        "import sys, ambigmnist as am\n"
+        "later = {'plot', 'verdict', 'planting', 'evaluation', 'health', 'calibration'}\n"
+        "print(sorted(later & {name.partition('.')[2] for name in sys.modules}))\n"
+        "print([n for n in am.__all__ if not hasattr(am, n)], callable(am.verdicts))\n"
+        "print(set(am.__all__) <= set(dir(am)), hasattr(am, 'nothing'))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines() == ["[]", "[] True", "True False"]

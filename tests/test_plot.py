@@ -312,7 +312,7 @@ def test_a_calibration_is_drawn_before_and_after(ev):
 
 def test_in_sample_is_said_in_the_title(ev):
     known = am.Evidence(ev.probs, ev.labels, in_sample=True)
-    assert "in-sample" in am.reliability_diagram(known).axes[0].get_title(loc="left")
+    assert "in sample" in am.reliability_diagram(known).axes[0].get_title(loc="left")
 
 
 def test_odd_reliability_diagrams(ev):
@@ -359,7 +359,7 @@ def test_a_data_map_shows_every_image():
     np.testing.assert_array_equal(hue, dynamics["correctness"][there])
     assert points.get_clim() == (0, 1)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("variability", "confidence in the given label")
-    assert "in-sample" in ax.get_title(loc="left")
+    assert "in sample" in ax.get_title(loc="left")
     assert {text.get_text() for text in ax.texts} == {"easy", "ambiguous", "hard"}
     assert figure.axes[1].get_ylabel() == "correctness"
     assert png(figure).startswith(PNG)

@@ -16,7 +16,7 @@ am_dynamics_add(am_dynamics *d, double margin, double p, int right, double error
         d->first_learned = d->epochs;
     }
     d->was_right = right;
-    if (d->epochs == (double)early) {
+    if (d->epochs <= (double)early) {
         d->el2n = error;
     }
 }
@@ -45,6 +45,13 @@ void
 am_dynamics_finish(const am_dynamics *d, double out[AM_N_DYNAMICS])
 {
     const double n = d->epochs, nan = __builtin_nan("");
+    if (n == 0) {
+        out[AM_DYNAMICS_RUNS] = 0.0;
+        for (int i = AM_DYNAMICS_RUNS + 1; i < AM_N_DYNAMICS; i++) {
+            out[i] = nan;
+        }
+        return;
+    }
     out[AM_DYNAMICS_RUNS] = 1.0;
     out[AM_DYNAMICS_AUM] = d->margin_sum / n;
     out[AM_DYNAMICS_CONFIDENCE] = d->p_mean;

@@ -17,14 +17,14 @@ typedef struct am_dynamics {
     double forgotten;     /* epochs that predict it and are followed by one that does not */
     double first_learned; /* the first that predicts it, from 1; 0: none yet */
     double was_right;     /* whether the last one did */
-    double el2n;          /* |p - onehot(g)| in epoch `early` */
+    double el2n;          /* |p - onehot(g)| in epoch `early`, or the last one before it */
 } am_dynamics;
 
 #define AM_DYNAMICS_SIZE ((int)(sizeof(am_dynamics) / sizeof(double)))
 
 /* The numbers of a finished history, in this order. */
 enum {
-    AM_DYNAMICS_RUNS, /* 1 */
+    AM_DYNAMICS_RUNS, /* 1; 0: nothing was seen, the others are NaN */
     AM_DYNAMICS_AUM,
     AM_DYNAMICS_CONFIDENCE,
     AM_DYNAMICS_VARIABILITY,

@@ -62,9 +62,10 @@ drop(const am_workspace *ws, const am_layer *layer, int position, float *y, int6
     if (keep == NULL) {
         return;
     }
+    const int64_t number = ws->index == NULL ? ws->first_slot + i : ws->index[i];
     keep += i * layer->out_size;
     am_dropout_mask(keep, layer->out_size, layer->spec.rate, ws->seed, ws->step, (uint32_t)position,
-                    (uint32_t)(ws->first_slot + i));
+                    (uint32_t)number);
     am_dropout_apply(y, y, keep, layer->spec.rate, layer->out_size);
 }
 
@@ -267,6 +268,7 @@ draws_chunk(void *arg, int64_t chunk, int slot, am_error *err)
     const am_layer *dropout = &net->layers[first];
     const float *logits = ws->value[net->layers[net->n_layers - 1].value_out];
     ws->first_slot = start;
+    ws->index = job->index == NULL ? NULL : job->index + start;
     for (int64_t i = 0; i < rows; i++) {
         AM_TRY(am_check(job->control, slot, err));
         forward_loaded(job, ws, start, spatial, i);

@@ -114,11 +114,12 @@ typedef struct am_workspace {
     uint8_t *argmax[AM_MAX_LAYERS]; /* of max-pool layers */
     int64_t argmax_stride[AM_MAX_LAYERS];
     uint8_t *keep[AM_MAX_LAYERS]; /* of dropout layers in training; NULL: they do nothing */
-    uint64_t seed;                /* of dropout, with the step and the place in the batch */
+    uint64_t seed;                /* of dropout, with the step and the number of the image: */
     uint32_t step;
-    int64_t first_slot; /* place in the batch of image 0 of the chunk */
-    float *scratch;     /* of conv layers */
-    const float *cut;   /* packed weights of a conv layer whose block is not run to its end */
+    int64_t first_slot;   /* place in the batch of image 0 of the chunk */
+    const int64_t *index; /* numbers of the chunk's images; NULL: their places in the batch */
+    float *scratch;       /* of conv layers */
+    const float *cut;     /* packed weights of a conv layer whose block is not run to its end */
 } am_workspace;
 
 /* Layers first..last-1 on image i of the chunk (all of them before the first dense layer). */
@@ -132,9 +133,10 @@ void am_forward_rows(const am_net *net, const am_workspace *ws, const am_layer *
 am_status am_net_forward(const am_net *net, const am_images *images, const int64_t *index,
                          int64_t n, int last, int threads, am_control *control, float *out,
                          am_error *err);
-/* out (draws, n, k) = the logits of the images index[0..n) with dropout on, as many times: a
- * function of the seed, the draw and the place of the image in `index` (Gal, Ghahramani: Dropout as
- * a Bayesian approximation, 2016). What comes before the first dropout is computed once. */
+/* out (draws, n, k) = the logits of the images index[0..n) with dropout on, as many times: what is
+ * dropped is a function of the seed, the draw and the image's own number, whoever else is asked for
+ * (Gal, Ghahramani: Dropout as a Bayesian approximation, 2016). What comes before the first dropout
+ * is computed once. */
 am_status am_net_draws(const am_net *net, const am_images *images, const int64_t *index, int64_t n,
                        uint64_t seed, int draws, int threads, am_control *control, float *out,
                        am_error *err);

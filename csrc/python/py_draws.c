@@ -1,4 +1,4 @@
-/* Several tables of probabilities on the same images: draws, and epochs of a training. */
+/* Several tables on the same images: draws, networks, and epochs of a training. */
 #include "rank_args.h"
 
 /* `values` (t, n, k) float32 or float64, however it lies in memory. */
@@ -64,6 +64,36 @@ py_draws_score(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return am_finish(module, status, &error, out);
 }
 
+PyDoc_STRVAR(mean_logits_doc,
+             "mean_logits($module, logits, threads, /)\n--\n\n"
+             "The log of the mean over the networks of the softmax of their logits (t, n, k): "
+             "float32 (n, k).");
+
+static PyObject *
+py_mean_logits(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    am_stack logits;
+    am_error error = {AM_OK, ""};
+    int threads;
+    if (am_arity("mean_logits", nargs, 2) < 0 || to_stack(module, args[0], &logits) < 0 ||
+        to_threads(module, args[1], &threads) < 0) {
+        return NULL;
+    }
+    logits.first.is_logits = 1;
+    const npy_intp shape[2] = {logits.first.n, logits.first.k};
+    PyObject *out = am_new_array(2, shape, NPY_FLOAT32);
+    if (out == NULL) {
+        return NULL;
+    }
+    float *data = data_of(out);
+    am_control control;
+    am_py_poll poll;
+    am_poll_begin(&poll, Py_None, &control);
+    am_status status = am_mean_logits(&logits, data, threads, &control, &error);
+    am_poll_end(&poll);
+    return am_finish(module, status, &error, out);
+}
+
 PyDoc_STRVAR(history_dynamics_doc,
              "history_dynamics($module, values, labels, threads, /)\n--\n\n"
              "The training dynamics of every image from the probabilities (epochs, n, k) after "
@@ -97,6 +127,7 @@ py_history_dynamics(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 
 PyMethodDef am_draws_methods[] = {
     AM_METHOD(draws_score),
+    AM_METHOD(mean_logits),
     AM_METHOD(history_dynamics),
     {NULL, NULL, 0, NULL},
 };

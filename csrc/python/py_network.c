@@ -327,7 +327,7 @@ to_view(network *self, PyObject *object, am_view *view, am_images *images)
 {
     core_state *state = PyModule_GetState(am_network_module(self));
     PyObject *seed;
-    unsigned int number;
+    long long number;
     if (object == Py_None) {
         return 0;
     }
@@ -336,8 +336,13 @@ to_view(network *self, PyObject *object, am_view *view, am_images *images)
                      (PyObject *)Py_TYPE(object));
         return -1;
     }
-    if (!PyArg_ParseTuple(object, "OIdd", &seed, &number, &view->shift, &view->angle) ||
+    if (!PyArg_ParseTuple(object, "OLdd", &seed, &number, &view->shift, &view->angle) ||
         am_to_seed(seed, "seed", &view->seed) < 0) {
+        return -1;
+    }
+    if (number < 0 || number > UINT32_MAX) {
+        PyErr_Format(state->exceptions[AM_ERR_VALUE],
+                     "view: expected a number of 0 to 2**32 - 1, got %lld", number);
         return -1;
     }
     if (!(view->shift >= 0 && view->shift < 1e6 && view->angle >= 0 && view->angle < 1e3)) {
@@ -345,7 +350,7 @@ to_view(network *self, PyObject *object, am_view *view, am_images *images)
                         "view: expected a shift of 0 to 1e6 pixels and an angle of 0 to 1e3");
         return -1;
     }
-    view->number = number;
+    view->number = (uint32_t)number;
     images->view = view;
     return 0;
 }
@@ -462,7 +467,9 @@ static PyMethodDef network_methods[] = {
 };
 
 static PyType_Slot network_slots[] = {
-    {Py_tp_doc, "Network(layers, height, width, channels, /)\n--\n\nA network in the C core."},
+    {Py_tp_doc,
+     "Network(layers, height, width, channels, fuse=True, /)\n--\n\n"
+     "A network in the C core; fuse: conv, ReLU and max-pool in one where that fits."},
     {Py_tp_new, network_new},
     {Py_tp_dealloc, network_dealloc},
     {Py_tp_methods, network_methods},

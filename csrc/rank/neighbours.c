@@ -13,6 +13,7 @@
 #define BLOCK 1024  /* rows that all chunks are compared with before the next such block */
 #define GROUP 4     /* rows measured together */
 #define UNIT 0x1p-24
+#define TOP 0x1p490 /* of the numbers: 2^40 squares of their differences add up within float64 */
 
 #define ROW_BYTES ((1 + GROUP) * 8)
 
@@ -24,11 +25,14 @@ typedef struct search {
     const am_kernels *kernels;
     const am_row_kernels *row_kernels;
     am_top_list *lists; /* n_queries of them; the score is minus the squared distance */
-    double *norms;      /* n: |a - mean|^2 */
-    double *mean;       /* d */
-    float *packed;      /* the block: panels of AM_PANEL rows, transposed */
-    float *reach;       /* the block: |b|^2 less its error, +inf behind the last row */
-    char *scratch;      /* per slot: 1 + GROUP rows of doubles, QUERIES rows of floats, a tile */
+    /* All numbers are taken times this power of two, which brings the largest near TOP: it costs
+     * no bit, and of what is small compared with it as little as can be is lost. */
+    double lift;
+    double *norms; /* n: |a - mean|^2 */
+    double *mean;  /* d */
+    float *packed; /* the block: panels of AM_PANEL rows, transposed */
+    float *reach;  /* the block: |b|^2 less its error, +inf behind the last row */
+    char *scratch; /* per slot: 1 + GROUP rows of doubles, QUERIES rows of floats, a tile */
     int64_t slot_size;
     int64_t start; /* of the block */
     /* The product is of scale (a - mean), the longest of which is about 1. */
@@ -51,17 +55,34 @@ row_of(const search *s, int64_t i)
     return s->queries == NULL ? i : s->queries[i];
 }
 
+static double
+lifted(const search *s, const void *row, int64_t t)
+{
+    return am_number_at(row, s->rows->is_double, t) * s->lift;
+}
+
+/* The largest |x| of n numbers. */
+static double
+largest_of(const double *x, int64_t n)
+{
+    double largest = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        const double size = x[i] < 0 ? -x[i] : x[i];
+        largest = size > largest ? size : largest;
+    }
+    return largest;
+}
+
 /* The squared distances of GROUP rows at once: each is a sum that waits for its last term. */
 static void
-measure_group(const void *query, const void *const rows[GROUP], int64_t d, int is_double,
+measure_group(const search *s, const void *query, const void *const rows[GROUP],
               double squares[GROUP])
 {
     double sums[GROUP] = {0};
-    for (int64_t t = 0; t < d; t++) {
+    for (int64_t t = 0; t < s->rows->k; t++) {
+        const double x = lifted(s, query, t);
         for (int g = 0; g < GROUP; g++) {
-            const double difference =
-                is_double ? ((const double *)query)[t] - ((const double *)rows[g])[t]
-                          : (double)((const float *)query)[t] - (double)((const float *)rows[g])[t];
+            const double difference = x - lifted(s, rows[g], t);
             sums[g] += difference * difference;
         }
     }
@@ -86,7 +107,7 @@ measure(const search *s, int64_t i, const void *query, waiting *w, double *scrat
             g < w->count ? am_read_rows(rows, w->index[g], 1, scratch + g * rows->k) : group[0];
     }
     if (w->count > 0) {
-        measure_group(query, group, rows->k, rows->is_double, squares);
+        measure_group(s, query, group, squares);
     }
     for (int g = 0; g < w->count; g++) {
         am_top_offer(&s->lists[i], (am_ranked){-squares[g], w->index[g]});
@@ -97,7 +118,7 @@ measure(const search *s, int64_t i, const void *query, waiting *w, double *scrat
 static float
 scaled(const search *s, const void *row, int64_t t)
 {
-    return (float)((am_number_at(row, s->rows->is_double, t) - s->mean[t]) * s->scale);
+    return (float)((lifted(s, row, t) - s->mean[t]) * s->scale);
 }
 
 static double
@@ -112,6 +133,27 @@ slot_memory(const search *s, int slot)
     return s->scratch + slot * s->slot_size;
 }
 
+/* What no |x| of some rows exceeds, to their norms for now. */
+static am_status
+sizes_chunk(void *arg, int64_t chunk, int slot, am_error *err)
+{
+    search *s = arg;
+    const am_rows *rows = s->rows;
+    const int is_double = rows->is_double;
+    const int64_t stop = am_min_i64((chunk + 1) * QUERIES, rows->n);
+    AM_TRY(am_check(s->control, slot, err));
+    for (int64_t i = chunk * QUERIES; i < stop; i += GROUP) {
+        const int64_t count = am_min_i64(GROUP, stop - i);
+        const void *values = am_read_rows(rows, i, count, slot_memory(s, slot));
+        if (!s->row_kernels->largest[is_double](s->norms + i, values, count, rows->k)) {
+            AM_TRY(am_check_finite(rows, values, i, count, err));
+        }
+        const double lowest = s->row_kernels->lowest[is_double](values, count * rows->k);
+        s->norms[i] = -lowest > s->norms[i] ? -lowest : s->norms[i];
+    }
+    return AM_OK;
+}
+
 static am_status
 norms_chunk(void *arg, int64_t chunk, int slot, am_error *err)
 {
@@ -121,9 +163,8 @@ norms_chunk(void *arg, int64_t chunk, int slot, am_error *err)
     for (int64_t i = chunk * QUERIES; i < stop; i++) {
         const void *row = am_read_rows(s->rows, i, 1, slot_memory(s, slot));
         double sum = 0.0;
-        AM_TRY(am_check_finite(s->rows, row, i, 1, err));
         for (int64_t t = 0; t < s->rows->k; t++) {
-            const double x = am_number_at(row, s->rows->is_double, t) - s->mean[t];
+            const double x = lifted(s, row, t) - s->mean[t];
             sum += x * x;
         }
         s->norms[i] = sum;
@@ -245,6 +286,14 @@ search_chunk(void *arg, int64_t chunk, int slot, am_error *err)
 }
 
 static void
+find_lift(search *s)
+{
+    const double largest = largest_of(s->norms, s->rows->n);
+    for (s->lift = 0x1p1000; largest * s->lift > TOP; s->lift /= 2) {
+    }
+}
+
+static void
 find_mean(search *s)
 {
     const int64_t sample = am_min_i64(SAMPLE, s->rows->n), d = s->rows->k;
@@ -255,28 +304,21 @@ find_mean(search *s)
         const int64_t at = i * (s->rows->n / sample);
         const void *row = am_read_rows(s->rows, at, 1, slot_memory(s, 0));
         for (int64_t t = 0; t < d; t++) {
-            s->mean[t] += am_number_at(row, s->rows->is_double, t) / (double)sample;
+            s->mean[t] += lifted(s, row, t) / (double)sample;
         }
     }
 }
 
 /* Rounding of the matrix product: of its d products and sums, of both factors to float32, and of
  * the comparison, each at most a UNIT of |a| |b| <= (|a|^2 + |b|^2) / 2, twice. Where the numbers
- * are large and their differences small, subtracting the mean in float64 errs too. Norms beyond
- * float64 make NaN of every bound, and then every pair is measured. */
+ * are large and their differences small, subtracting the mean in float64 errs too; where
+ * they are so small that squares lose bits, `shift` is so large that every pair is measured. */
 static void
 bound_errors(search *s)
 {
     const double d = (double)s->rows->k;
-    double largest = 0.0, longest = 0.0;
-    for (int64_t t = 0; t < s->rows->k; t++) {
-        const double m = s->mean[t] < 0 ? -s->mean[t] : s->mean[t];
-        largest = m > largest ? m : largest;
-    }
-    for (int64_t i = 0; i < s->rows->n; i++) {
-        longest = s->norms[i] > longest ? s->norms[i] : longest;
-    }
-    longest = root(longest);
+    const double largest = largest_of(s->mean, s->rows->k);
+    const double longest = root(largest_of(s->norms, s->rows->n));
     for (s->scale = 1.0; longest * s->scale > 1.0; s->scale /= 2) {
     }
     for (; longest > 0 && longest * s->scale < 0.5; s->scale *= 2) {
@@ -290,6 +332,8 @@ static am_status
 search_all(search *s, int threads, am_error *err)
 {
     const int64_t n = s->rows->n, chunks = am_ceil_div(s->n_queries, QUERIES);
+    AM_TRY(am_parallel_for(am_ceil_div(n, QUERIES), threads, sizes_chunk, s, err));
+    find_lift(s);
     find_mean(s);
     AM_TRY(am_parallel_for(am_ceil_div(n, QUERIES), threads, norms_chunk, s, err));
     bound_errors(s);
@@ -368,7 +412,7 @@ am_neighbours(const am_rows *rows, const int64_t *queries, int64_t n_queries, in
         am_top_sort(&s.lists[i]);
         for (int64_t j = 0; j < k; j++) {
             indices[i * k + j] = s.lists[i].best[j].index;
-            distances[i * k + j] = root(-s.lists[i].best[j].score);
+            distances[i * k + j] = root(-s.lists[i].best[j].score) / s.lift;
         }
     }
     am_free(memory);

@@ -3,7 +3,12 @@
  * A matrix product in float32 gives every distance roughly: |a - b|^2 = |a|^2 + |b|^2 - 2 a b. Only
  * pairs that could, by a bound on its rounding, be among the nearest are measured in float64 from
  * the numbers as given: sum_t (a_t - b_t)^2, t rising. So the result is that of measuring all
- * pairs. */
+ * pairs.
+ *
+ * All numbers are first multiplied by one power of two, so that neither large nor small ones leave
+ * the range of float64 when they are squared. What is left of it: differences below 1e-301 of the
+ * largest |number| lose digits, below 1e-305 they count as 0, and a distance above the largest
+ * float64 is +inf, in its right place. */
 #ifndef AMBIG_RANK_NEIGHBOURS_H
 #define AMBIG_RANK_NEIGHBOURS_H
 

@@ -116,6 +116,20 @@ validate(am_trainer *t, const am_examples *held, am_control *control, am_epoch_r
     return AM_OK;
 }
 
+/* A margin needs a second class. */
+static am_status
+check_recording(const am_net *net, const am_examples *train, am_error *err)
+{
+    const int64_t k = net->layers[net->n_layers - 1].out_size;
+    if (train->dynamics != NULL && (k < 2 || train->early < 1)) {
+        return am_fail(err, AM_ERR_VALUE,
+                       "dynamics: expected at least 2 classes, got %lld, and an early epoch of at "
+                       "least 1, got %lld",
+                       (long long)k, (long long)train->early);
+    }
+    return AM_OK;
+}
+
 /* One pass over the examples, in the order t->order. */
 static am_status
 run_steps(am_trainer *t, const am_examples *train, am_control *control, am_epoch_report *report,
@@ -150,6 +164,7 @@ am_trainer_epoch(am_trainer *t, const am_examples *train, const am_examples *hel
                        (long long)t->n_train, (long long)train->n);
     }
     AM_TRY(am_check_examples(t->step.net, train, err));
+    AM_TRY(check_recording(t->step.net, train, err));
     if (held != NULL && held->n > 0) {
         AM_TRY(am_check_examples(t->step.net, held, err));
     }

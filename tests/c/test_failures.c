@@ -3,36 +3,10 @@
 #include "am_test.h"
 
 #include "../../csrc/ambig.h"
+#include "am_failures.h"
 #include "am_fixture.h"
 
-static am_alloc_stats
-stats(void)
-{
-    am_alloc_stats s;
-    am_get_alloc_stats(&s);
-    return s;
-}
-
 /* --- stopping -------------------------------------------------------------------------------- */
-
-typedef struct countdown {
-    am_control control;
-    int polls, stop_at; /* 0: never */
-} countdown;
-
-static int
-poll(void *arg)
-{
-    countdown *c = arg;
-    return ++c->polls == c->stop_at;
-}
-
-static void
-start_countdown(countdown *c, int stop_at)
-{
-    *c = (countdown){.control = {.poll = poll}, .stop_at = stop_at};
-    c->control.arg = c;
-}
 
 #define TRAIN 65
 #define STEPS 3 /* of an epoch: 24 + 24 + 17 */
@@ -59,7 +33,7 @@ record_steps(float *params[STEPS + 1], const am_train_config *config, const am_e
 /* Whenever an epoch is stopped, the network is that of the last complete step. */
 AM_TEST(a_stopped_epoch_leaves_whole_steps)
 {
-    const am_alloc_stats before = stats();
+    const am_alloc_stats before = am_stats();
     am_fixture *f = am_make_fixture();
     const am_examples examples = am_some_examples(f, 0, TRAIN), held = am_some_examples(f, 65, 10);
     am_train_config config = am_adam;
@@ -74,10 +48,10 @@ AM_TEST(a_stopped_epoch_leaves_whole_steps)
             am_trainer *trainer;
             am_epoch_report report;
             am_error err = {AM_OK, ""};
-            countdown c;
+            am_countdown c;
             int64_t done, total;
             AM_CHECK_OK(am_trainer_create(&trainer, net, &config, TRAIN, threads, &err));
-            start_countdown(&c, k);
+            am_start_countdown(&c, k);
             const am_status status =
                 am_trainer_epoch(trainer, &examples, &held, &c.control, &report, &err);
             am_trainer_progress(trainer, &done, &total);
@@ -91,7 +65,7 @@ AM_TEST(a_stopped_epoch_leaves_whole_steps)
             }
             stopped_after[done] += !finished;
             /* The next epoch is whole. */
-            start_countdown(&c, 0);
+            am_start_countdown(&c, 0);
             AM_CHECK_OK(am_trainer_epoch(trainer, &examples, &held, &c.control, &report, &err));
             AM_CHECK_INT(report.epoch, 2);
             am_trainer_free(trainer);
@@ -108,8 +82,8 @@ AM_TEST(a_stopped_epoch_leaves_whole_steps)
     for (int i = 0; i <= STEPS; i++) {
         free(params[i]);
     }
-    AM_CHECK_INT(stats().live_blocks, before.live_blocks);
-    AM_CHECK_INT(stats().live_bytes, before.live_bytes);
+    AM_CHECK_INT(am_stats().live_blocks, before.live_blocks);
+    AM_CHECK_INT(am_stats().live_bytes, before.live_bytes);
 }
 
 /* A stopped step that is run again is the step that was not stopped: no moment, mask or partial sum
@@ -120,13 +94,13 @@ AM_TEST(a_stopped_step_leaves_nothing_behind)
     const am_examples examples = am_some_examples(f, 0, IMAGES);
     for (int k = 1; k <= 35 + 18; k++) { /* every poll of a step: images, groups of two */
         am_stepper whole, stopped;
-        countdown c;
+        am_countdown c;
         am_make_stepper(&whole, &am_adam, 35, 1);
         am_make_stepper(&stopped, &am_adam, 35, 1);
         for (uint32_t i = 0; i < 2; i++) {
             const int64_t *order = f->index + 35 * i;
             AM_CHECK_OK(am_step_run(&whole.step, &examples, order, 35, i, 0.01, NULL, &err));
-            start_countdown(&c, k);
+            am_start_countdown(&c, k);
             AM_CHECK_INT(
                 am_step_run(&stopped.step, &examples, order, 35, i, 0.01, &c.control, NULL),
                 AM_ERR_CANCELLED);
@@ -142,7 +116,7 @@ AM_TEST(a_stopped_step_leaves_nothing_behind)
 
 AM_TEST(prediction_stops_at_any_poll)
 {
-    const am_alloc_stats before = stats();
+    const am_alloc_stats before = am_stats();
     am_fixture *f = am_make_fixture();
     am_net *net = am_make_net(1);
     float out[IMAGES * CLASSES];
@@ -150,14 +124,14 @@ AM_TEST(prediction_stops_at_any_poll)
     for (int threads = 1; threads <= 3; threads += 2) {
         int finished = 0;
         for (int k = 1; k < 400 && !finished; k++) {
-            countdown c;
+            am_countdown c;
             double loss = -1, accuracy = -1;
-            start_countdown(&c, k);
+            am_start_countdown(&c, k);
             am_status status = am_net_forward(net, &f->images, NULL, IMAGES, net->n_layers, threads,
                                               &c.control, out, NULL);
             finished = c.polls < k;
             AM_CHECK_INT(status, finished ? AM_OK : AM_ERR_CANCELLED);
-            start_countdown(&c, k);
+            am_start_countdown(&c, k);
             status = am_evaluate(net, &all, AM_LOSS_SOFTMAX, threads, &c.control, &loss, &accuracy,
                                  NULL);
             AM_CHECK_INT(status, c.polls < k ? AM_OK : AM_ERR_CANCELLED);
@@ -166,44 +140,10 @@ AM_TEST(prediction_stops_at_any_poll)
         AM_CHECK(finished);
     }
     am_net_free(net);
-    AM_CHECK_INT(stats().live_blocks, before.live_blocks);
+    AM_CHECK_INT(am_stats().live_blocks, before.live_blocks);
 }
 
 /* --- memory ---------------------------------------------------------------------------------- */
-
-typedef am_status (*attempt)(am_error *err);
-
-/* `run` needs `calls` allocations. Each of them fails once, alone and with all after it. */
-static void
-check_memory(const char *name, attempt run, int64_t calls)
-{
-    am_error err = {AM_OK, ""};
-    const am_alloc_stats before = stats();
-    AM_CHECK_INT(run(&err), AM_OK);
-    if (stats().total_calls - before.total_calls != calls) {
-        AM_FAILED("%s: %lld allocations, expected %lld", name,
-                  (long long)(stats().total_calls - before.total_calls), (long long)calls);
-    }
-    for (int persistent = 0; persistent < 2; persistent++) {
-        for (int64_t n = 1; n <= calls + 1; n++) {
-            err = (am_error){AM_OK, ""};
-            am_fail_alloc_at(n, persistent);
-            const am_status status = run(&err);
-            am_fail_alloc_at(0, 0);
-            const am_alloc_stats after = stats();
-            const int right = n > calls ? status == AM_OK
-                                        : status == AM_ERR_MEMORY && err.code == AM_ERR_MEMORY &&
-                                              strstr(err.message, "could not allocate") != NULL;
-            if (!right || after.live_blocks != before.live_blocks ||
-                after.live_bytes != before.live_bytes) {
-                AM_FAILED("%s: allocation %d%s: %s: \"%s\", %lld blocks left", name, (int)n,
-                          persistent ? " and later" : "", am_status_name(status), err.message,
-                          (long long)(after.live_blocks - before.live_blocks));
-            }
-        }
-        AM_CHECK_INT(run(&err), AM_OK);
-    }
-}
 
 /* What the attempts work on; made before anything fails. */
 static am_fixture *fixture;
@@ -411,11 +351,11 @@ parse_idx(am_error *err)
 
 AM_TEST(every_allocation_may_fail)
 {
-    const am_alloc_stats before = stats();
+    const am_alloc_stats before = am_stats();
     fixture = am_make_fixture();
     net = am_make_net(1);
     AM_CHECK_OK(am_trainer_create(&trainer, net, &am_adam, 65, 3, &err));
-    check_memory("epoch", run_epoch, 3);
+    am_check_memory("epoch", run_epoch, 3);
     am_trainer_free(trainer);
     am_randomize(x, COUNT(x), 1);
     am_randomize(w, COUNT(w), 2);
@@ -425,29 +365,29 @@ AM_TEST(every_allocation_may_fail)
     }
     AM_CHECK_OK(am_net_forward(net, &fixture->images, NULL, IMAGES, net->n_layers, 1, NULL,
                                expected, &err));
-    check_memory("network", create_net, 2);
-    check_memory("trainer", create_trainer, 2);
-    check_memory("evaluate", evaluate, 3);
-    check_memory("forward", forward, 1);
-    check_memory("softmax", softmax, 0);
-    check_memory("split", split, 1);
-    check_memory("conv forward", conv_forward, 1);
-    check_memory("conv backward", conv_backward, 1);
-    check_memory("dense forward", dense_forward, 1);
-    check_memory("dense backward", dense_backward, 1);
-    check_memory("rank pass", rank_pass, 2);
-    check_memory("self confidence", self_confidence, 1);
-    check_memory("confident joint", confident_joint, 1);
-    check_memory("check rows", check_rows, 1);
-    check_memory("probabilities", probabilities, 1);
-    check_memory("neighbours", neighbours, 1);
-    check_memory("some neighbours", some_neighbours, 1);
-    check_memory("hashes", hash_images, 0);
-    check_memory("top k", top_k, 1);
-    check_memory("idx", parse_idx, 0);
+    am_check_memory("network", create_net, 2);
+    am_check_memory("trainer", create_trainer, 2);
+    am_check_memory("evaluate", evaluate, 3);
+    am_check_memory("forward", forward, 1);
+    am_check_memory("softmax", softmax, 0);
+    am_check_memory("split", split, 1);
+    am_check_memory("conv forward", conv_forward, 1);
+    am_check_memory("conv backward", conv_backward, 1);
+    am_check_memory("dense forward", dense_forward, 1);
+    am_check_memory("dense backward", dense_backward, 1);
+    am_check_memory("rank pass", rank_pass, 2);
+    am_check_memory("self confidence", self_confidence, 1);
+    am_check_memory("confident joint", confident_joint, 1);
+    am_check_memory("check rows", check_rows, 1);
+    am_check_memory("probabilities", probabilities, 1);
+    am_check_memory("neighbours", neighbours, 1);
+    am_check_memory("some neighbours", some_neighbours, 1);
+    am_check_memory("hashes", hash_images, 0);
+    am_check_memory("top k", top_k, 1);
+    am_check_memory("idx", parse_idx, 0);
     am_net_free(net);
-    AM_CHECK_INT(stats().live_blocks, before.live_blocks);
-    AM_CHECK_INT(stats().live_bytes, before.live_bytes);
+    AM_CHECK_INT(am_stats().live_blocks, before.live_blocks);
+    AM_CHECK_INT(am_stats().live_bytes, before.live_bytes);
 }
 
 /* Sizes whose products do not fit in 64 bits end like memory that is not there. */
@@ -456,7 +396,7 @@ AM_TEST(sizes_that_overflow_are_refused)
     static const int64_t sizes[] = {(int64_t)1 << 50, (int64_t)1 << 62, INT64_MAX};
     static const am_layer_spec layers[] = {
         {AM_CONV2D, 1, 1, 0, 0}, {AM_FLATTEN, 0, 0, 0, 0}, {AM_DENSE, 1 << 11, 0, 0, 0}};
-    const am_alloc_stats before = stats();
+    const am_alloc_stats before = am_stats();
     am_net *wide = NULL;
     AM_CHECK_OK(am_net_create(&wide, layers, 3, 1, 1 << 12, 1, 1, &err));
     for (int64_t i = 0; i < COUNT(sizes); i++) {
@@ -484,7 +424,7 @@ AM_TEST(sizes_that_overflow_are_refused)
         AM_CHECK_INT(am_neighbours(&rows, NULL, sizes[i], 1, NULL, NULL, 3, NULL, &err),
                      AM_ERR_MEMORY);
     }
-    AM_CHECK_INT(stats().live_blocks, before.live_blocks);
+    AM_CHECK_INT(am_stats().live_blocks, before.live_blocks);
 }
 
 /* --- every long loop looks at the control ----------------------------------------------------- */
@@ -502,13 +442,13 @@ AM_TEST(evaluation_polls_after_the_forward_pass_too)
     am_examples all = am_some_examples(f, 0, IMAGES);
     all.index = index;
     all.n = N;
-    countdown c, later;
-    start_countdown(&c, 0);
+    am_countdown c, later;
+    am_start_countdown(&c, 0);
     double loss, accuracy;
     AM_CHECK_OK(
         am_net_forward(net, &f->images, index, N, net->n_layers, 1, &c.control, logits, &err));
     for (int i = 1; i <= 3; i++) { /* N / 1024, rounded up */
-        start_countdown(&later, c.polls + i);
+        am_start_countdown(&later, c.polls + i);
         am_error err = {AM_OK, ""};
         AM_CHECK_INT(
             am_evaluate(net, &all, AM_LOSS_SOFTMAX, 1, &later.control, &loss, &accuracy, &err),
@@ -528,8 +468,8 @@ AM_TEST(batches_of_one_layer_can_be_stopped)
     am_alloc_stats before, after;
     am_get_alloc_stats(&before);
     for (int i = 0; i < 4 * 6; i++) {
-        countdown c;
-        start_countdown(&c, 1 + i / 4 % 2);
+        am_countdown c;
+        am_start_countdown(&c, 1 + i / 4 % 2);
         am_control *control = &c.control;
         const int threads = 1 + i / 8;
         am_error err = {AM_OK, ""};

@@ -114,7 +114,8 @@ symbols: ## what the core needs from outside: no Python, of libm only sqrt
 # The suite once more in development mode, without what trains to the end; then what depends on the
 # instruction set with each of the others.
 PYTEST_DEV := $(BIN)/python -X dev -b -W error -m pytest -q -m "not slow" $(ARGS)
-KERNEL_TESTS := $(addprefix tests/test_,$(addsuffix .py,base layers network model rank article))
+KERNEL_TESTS := $(addprefix tests/test_,$(addsuffix .py,base layers network model rank article \
+    gradients dropout_draws training_dynamics))
 python-checks: build
 	$(PYTEST_DEV)
 	@set -e; for isa in $$($(BIN)/python -c \

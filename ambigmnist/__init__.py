@@ -8,14 +8,10 @@
 12
 """
 
+from typing import TYPE_CHECKING, Any
+
 from ambigmnist import _startup, layers
-from ambigmnist.calibration import (
-    Calibration,
-    Reliability,
-    calibrate,
-    expected_calibration_error,
-)
-from ambigmnist.compose import borda, weighted_sum
+from ambigmnist.audit import audit
 from ambigmnist.config import (
     get_num_threads,
     register_threadpoolctl,
@@ -29,6 +25,7 @@ from ambigmnist.duplicates import Duplicates, duplicates
 from ambigmnist.errors import (
     AmbigError,
     ArgumentError,
+    AuditInterrupted,
     BusyError,
     DataError,
     DataNotFoundError,
@@ -41,26 +38,89 @@ from ambigmnist.errors import (
 )
 from ambigmnist.evidence import Evidence
 from ambigmnist.heatmap import Heatmap, heatmap
-from ambigmnist.labels import ConfidentJoint, confident_joint, label_issues
 from ambigmnist.model import CNN
-from ambigmnist.neighbourhood import NeighbourLabels, neighbour_labels, outliers
-from ambigmnist.plot import data_map, gallery, reliability_diagram, training_curves
 from ambigmnist.ranking import Ranking, rank
 
+if TYPE_CHECKING:
+    from ambigmnist.calibration import (
+        Calibration,
+        Reliability,
+        calibrate,
+        expected_calibration_error,
+    )
+    from ambigmnist.comparison import Comparison, compare_rankings
+    from ambigmnist.compose import borda, weighted_sum
+    from ambigmnist.evaluation import Evaluation, Evaluations, evaluate
+    from ambigmnist.health import ClassHealth, class_health
+    from ambigmnist.labels import ConfidentJoint, confident_joint, label_issues
+    from ambigmnist.neighbourhood import NeighbourLabels, neighbour_labels, outliers
+    from ambigmnist.planting import Truth, plant
+    from ambigmnist.plot import (
+        data_map,
+        gallery,
+        rank_intervals,
+        reliability_diagram,
+        training_curves,
+    )
+    from ambigmnist.ranking_stability import Stability, stability
+    from ambigmnist.reviewing import ReviewCurve, review_curve
+    from ambigmnist.verdict import Verdicts, verdicts
+
 __version__ = _startup.VERSION
+
+# Where the names are that few sessions use: loaded when first asked for.
+_LATER = {
+    "Calibration": "calibration",
+    "Reliability": "calibration",
+    "calibrate": "calibration",
+    "expected_calibration_error": "calibration",
+    "borda": "compose",
+    "weighted_sum": "compose",
+    "Comparison": "comparison",
+    "compare_rankings": "comparison",
+    "Evaluation": "evaluation",
+    "Evaluations": "evaluation",
+    "evaluate": "evaluation",
+    "ClassHealth": "health",
+    "class_health": "health",
+    "ConfidentJoint": "labels",
+    "confident_joint": "labels",
+    "label_issues": "labels",
+    "NeighbourLabels": "neighbourhood",
+    "neighbour_labels": "neighbourhood",
+    "outliers": "neighbourhood",
+    "Truth": "planting",
+    "plant": "planting",
+    "data_map": "plot",
+    "gallery": "plot",
+    "rank_intervals": "plot",
+    "reliability_diagram": "plot",
+    "training_curves": "plot",
+    "Stability": "ranking_stability",
+    "stability": "ranking_stability",
+    "ReviewCurve": "reviewing",
+    "review_curve": "reviewing",
+    "Verdicts": "verdict",
+    "verdicts": "verdict",
+}
 
 __all__ = [
     "CNN",
     "AmbigError",
     "ArgumentError",
+    "AuditInterrupted",
     "BusyError",
     "Calibration",
+    "ClassHealth",
+    "Comparison",
     "ConfidentJoint",
     "DTypeError",
     "DataError",
     "DataNotFoundError",
     "Dataset",
     "Duplicates",
+    "Evaluation",
+    "Evaluations",
     "Evidence",
     "FileError",
     "Heatmap",
@@ -70,14 +130,22 @@ __all__ = [
     "OutOfRangeError",
     "Ranking",
     "Reliability",
+    "ReviewCurve",
     "ShapeError",
+    "Stability",
+    "Truth",
+    "Verdicts",
+    "audit",
     "borda",
     "calibrate",
+    "class_health",
+    "compare_rankings",
     "confident_joint",
     "data_map",
     "definition",
     "definitions",
     "duplicates",
+    "evaluate",
     "expected_calibration_error",
     "gallery",
     "get_num_threads",
@@ -89,13 +157,32 @@ __all__ = [
     "load_mnist",
     "neighbour_labels",
     "outliers",
+    "plant",
     "rank",
+    "rank_intervals",
     "register_threadpoolctl",
     "reliability_diagram",
+    "review_curve",
     "save_idx",
     "set_num_threads",
     "set_strict",
     "show_config",
+    "stability",
     "training_curves",
+    "verdicts",
     "weighted_sum",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'ambigmnist' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"ambigmnist.{_LATER[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,6 +7,7 @@ touched: pass `ax=` to draw into a figure of your own.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from ambigmnist._figures import (
     new_figure,
     plain_frame,
 )
+from ambigmnist._in_sample import WHILE_TRAINED, legend, mark
+from ambigmnist._plot_ranks import rank_intervals
 from ambigmnist._plot_scores import data_map, reliability_diagram
 from ambigmnist.errors import ArgumentError, DTypeError, ShapeError
 from ambigmnist.evidence import Evidence
@@ -37,6 +40,7 @@ __all__ = [
     "data_map",
     "draw_heatmap",
     "gallery",
+    "rank_intervals",
     "reliability_diagram",
     "training_curves",
 ]
@@ -77,7 +81,8 @@ def gallery(
 ) -> Figure:
     """The images of a ranking in its order, enlarged without blur, titled ``index (guess->truth)``.
 
-    Wrong guesses have a red title. A gallery of "confident_wrong" shows wrong predictions only.
+    Wrong guesses have a red title, a star is at images that the network was fitted to. A gallery
+    of "confident_wrong" shows wrong predictions only.
 
     Parameters
     ----------
@@ -105,9 +110,10 @@ def gallery(
     """
     if isinstance(what, Ranking):
         ranking = what.top()
-        ev, indices, note = ranking.evidence, ranking.indices, ranking.note
+        ev, indices = ranking.evidence, ranking.indices
+        notes = [ranking.note, WHILE_TRAINED if ranking.definition.in_sample else ""]
     elif isinstance(what, Evidence):
-        ev, indices, note = what, np.arange(what.n), ""
+        ev, indices, notes = what, np.arange(what.n), []
     else:
         raise DTypeError(f"gallery: expected a Ranking or an Evidence, got {type(what).__name__}")
     if ev.images is None:
@@ -122,17 +128,20 @@ def gallery(
         raise ShapeError(f"names: expected {ev.n}, one per image, got {len(names)}")
     rows, cols = _grid(len(indices), rows, cols)
     indices = indices[: rows * cols]
-    titles = _titles(ev, indices, [names[i] for i in indices.tolist()])
+    titles = _titles(ev, indices, [f"{names[i]}{mark(ev, i)}" for i in indices.tolist()])
+    notes = [note for note in (*notes, legend(ev, indices)) if note]
     longest = max(map(len, titles), default=0)
     if ax is None:
         height, width = ev.images.shape[1:3]
         column = max(1.35, 0.085 * min(longest, 40))
         picture = 0.85 * column * min(max(height / width, 0.3), 3.0)
-        figure = new_figure(0.2 + column * cols, 0.2 + (picture + 0.32) * rows + 0.3 * bool(note))
+        notes = [line for note in notes for line in textwrap.wrap(note, int(14 * column * cols))]
+        above = 0.14 * bool(notes) + 0.16 * len(notes)
+        figure = new_figure(0.2 + column * cols, 0.2 + (picture + 0.32) * rows + above)
         ax = figure.subplots()
     ax.set_axis_off()
-    if note:
-        ax.set_title(note, fontsize=9, color=FAINT, loc="left", pad=8)
+    if notes:
+        ax.set_title("\n".join(notes), fontsize=9, color=FAINT, loc="left", pad=8)
     if len(indices) == 0:
         ax.text(0.5, 0.5, "no images to show", ha="center", va="center", color=FAINT)
     for place, (index, title) in enumerate(zip(indices, titles, strict=True)):
@@ -196,7 +205,8 @@ def draw_heatmap(heatmap: Heatmap, ax: Axes | None = None) -> Figure:
     ax.tick_params(length=0, colors=INK)
     ax.set_xlabel("prediction" if heatmap.kind == "count" else "other class", color=INK)
     ax.set_ylabel("given label", color=INK)
-    ax.set_title(_heading(heatmap), color=INK, fontsize=11, loc="left", pad=10, parse_math=False)
+    title = "\n".join([_heading(heatmap), *(f"({n})" for n in heatmap._in_sample_notes())])
+    ax.set_title(title, color=INK, fontsize=11, loc="left", pad=10, parse_math=False)
     for spine in ax.spines.values():
         spine.set_visible(False)
     if k <= 30:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore
 from ambigmnist._files import PathLike, atomic_write
+from ambigmnist._in_sample import definition_note, legend, mark
+from ambigmnist._rank_intervals import check_intervals, rank_bounds
 from ambigmnist._tables import Listing, few
 from ambigmnist._validate import as_array, as_int
 from ambigmnist.definitions import Definition, find, is_row_score, top
@@ -30,18 +32,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Ranked", "Ranking", "chosen_rows", "rank", "top_ranking", "write_csv"]
+__all__ = ["Ranked", "Ranking", "chosen_rows", "data_frame", "rank", "top_ranking", "write_csv"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One image of a ranking; `given` is None where there are no labels."""
+    """One image of a ranking; `given` is None where there are no labels, `rank_low` and
+    `rank_high` where no intervals were asked for."""
 
     rank: int
     index: int
     score: float
     given: Any
     predicted: Any
+    rank_low: int | None = None
+    rank_high: int | None = None
 
 
 class Ranking(Listing):
@@ -57,6 +62,8 @@ class Ranking(Listing):
         Their labels (None without labels) and predictions: class values, in rank order.
     ranks : (m,) intp
         1 for the most ambiguous image; a slice keeps the ranks of the whole.
+    rank_low, rank_high : (m,) intp or None
+        The 90 % interval of each rank; None where `rank` was not asked for `intervals`.
     definition : Definition
     evidence : Evidence
     note : str
@@ -72,12 +79,17 @@ class Ranking(Listing):
         *,
         all_scores: NDArray[np.float64] | None = None,  # None: the core computes any when asked
         ranks: Indices | None = None,
+        rank_bounds: tuple[Indices, Indices] | None = None,
         note: str = "",
     ) -> None:
         self.evidence = evidence
         self.definition = definition
         self.indices = indices
         self.ranks = np.arange(1, len(indices) + 1) if ranks is None else ranks
+        self.rank_low: Indices | None = None
+        self.rank_high: Indices | None = None
+        if rank_bounds is not None:
+            self.rank_low, self.rank_high = rank_bounds
         self.scores = scores
         self.predicted: NDArray[Any] = evidence.classes[evidence._predicted_at(indices)]
         self.given: NDArray[Any] | None = (
@@ -85,7 +97,7 @@ class Ranking(Listing):
         )
         self.note = note
         self._all_scores = all_scores
-        for array in (self.indices, self.ranks, self.scores):
+        for array in (self.indices, self.ranks, self.scores, *(rank_bounds or ())):
             array.flags.writeable = False  # score_of and slices must go on telling the same
 
     def score_of(self, index: int) -> float:
@@ -131,6 +143,8 @@ class Ranking(Listing):
             float(self.scores[key]),
             None if self.given is None else self.given[key].item(),
             self.predicted[key].item(),
+            None if self.rank_low is None else int(self.rank_low[key]),
+            None if self.rank_high is None else int(self.rank_high[key]),
         )
 
     def __iter__(self) -> Iterator[Ranked]:
@@ -156,6 +170,9 @@ class Ranking(Listing):
     def _part(
         self, key: slice | NDArray[np.bool_], note: str = "", *, keep_ranks: bool = True
     ) -> Ranking:
+        bounds = None
+        if keep_ranks and self.rank_low is not None and self.rank_high is not None:
+            bounds = self.rank_low[key], self.rank_high[key]
         return Ranking(
             self.evidence,
             self.definition,
@@ -163,12 +180,16 @@ class Ranking(Listing):
             self.scores[key],
             all_scores=self._all_scores,
             ranks=self.ranks[key] if keep_ranks else None,
+            rank_bounds=bounds,
             note=note,
         )
 
     def _columns(self) -> dict[str, NDArray[Any]]:
         ev, rows = self.evidence, self.indices
-        columns: dict[str, NDArray[Any]] = {"rank": self.ranks, "index": rows}
+        columns: dict[str, NDArray[Any]] = {"rank": self.ranks}
+        if self.rank_low is not None and self.rank_high is not None:
+            columns |= {"rank_low": self.rank_low, "rank_high": self.rank_high}
+        columns["index"] = rows
         if ev.split is not None:
             columns["split"] = ev.split[rows]
         if self.given is not None:
@@ -177,23 +198,19 @@ class Ranking(Listing):
         if self.given is not None:
             columns["p_given"] = ev.probs[rows, ev.given_index[rows]]
         columns["p_predicted"] = ev.probs[rows, ev._predicted_at(rows)]
+        if ev.in_sample is not None:
+            columns["in_sample"] = ev.in_sample[rows]
         columns["score"] = self.scores
         return columns
 
     def to_frame(self) -> Any:
-        """A pandas DataFrame: rank, index, split, given, predicted, p_given, p_predicted, score.
+        """A pandas DataFrame: rank, rank_low, rank_high, index, split, given, predicted, p_given,
+        p_predicted, in_sample, score.
 
-        Columns that are not known (split, given, p_given) are left out. Needs pandas:
-        ``pip install ambigmnist[pandas]``.
+        Columns that are not known (rank_low, rank_high, split, given, p_given, in_sample) are left
+        out. Needs pandas: ``pip install ambigmnist[pandas]``.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise MissingDependencyError(
-                "to_frame: expected pandas, which is not installed: "
-                "pip install 'ambigmnist[pandas]', or use to_csv"
-            ) from error
-        return pandas.DataFrame(self._columns())
+        return data_frame(self._columns())
 
     def to_csv(self, path: PathLike) -> None:
         """Writes the columns of `to_frame` to `path`: complete, or not at all.
@@ -207,18 +224,45 @@ class Ranking(Listing):
         d = self.definition
         formula = f" = {d.formula}" if d.formula else ""
         note = f" ({self.note})" if self.note else ""
-        return f"{len(self)} of {self.evidence.n} images by {d.name}{formula}{note}"
+        always = definition_note(d)
+        return f"{len(self)} of {self.evidence.n} images by {d.name}{formula}{note}{always}"
 
     def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        header = ("rank", " index", "score", "guess" if self.given is None else "guess->truth")
+        rank = "rank" if self.rank_low is None else "rank (90 %)"
+        header = (rank, " index", "score", "guess" if self.given is None else "guess->truth")
         shown = self[: few(len(self))]
         return header, [
-            (f"{r.rank:>4}", f"{r.index:>6}", f"{r.score:#.6g}", _reading(r)) for r in shown
+            (
+                f"{r.rank:>4}{mark(self.evidence, r.index)}{_interval(r)}",
+                f"{r.index:>6}",
+                f"{r.score:#.6g}",
+                _reading(r),
+            )
+            for r in shown
         ]
+
+    def _legend(self) -> str:
+        return legend(self.evidence, self.indices[: few(len(self))])
 
 
 def _reading(item: Ranked) -> str:
     return f"{item.predicted}" if item.given is None else f"{item.predicted}->{item.given}"
+
+
+def _interval(item: Ranked) -> str:
+    return "" if item.rank_low is None else f" ({item.rank_low}-{item.rank_high})"
+
+
+def data_frame(columns: Mapping[str, NDArray[Any]]) -> Any:
+    """The columns as a pandas DataFrame; MissingDependencyError where there is no pandas."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingDependencyError(
+            "to_frame: expected pandas, which is not installed: "
+            "pip install 'ambigmnist[pandas]', or use to_csv"
+        ) from error
+    return pandas.DataFrame(dict(columns))
 
 
 def write_csv(path: PathLike, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -233,6 +277,8 @@ def write_csv(path: PathLike, columns: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _csv_cell(value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return "" if value is None else str(value).lower()
     if isinstance(value, str) and value.lstrip(" ")[:1] in tuple("=+-@\t\r\n"):
         return "'" + value
     return value
@@ -306,6 +352,7 @@ def rank(
     k: int | None = None,
     *,
     where: ArrayLike | Callable[[Evidence], ArrayLike] | None = None,
+    intervals: bool | Sequence[Evidence] = False,
 ) -> Ranking:
     """The images in the order of a score, most ambiguous first, equal scores by index.
 
@@ -322,6 +369,13 @@ def rank(
     where : array_like or callable, optional
         Only these images: a mask (n,), indices, or a function Evidence -> mask (n,) of booleans,
         such as ``lambda ev: ev.predicted != ev.given``. Scores are still computed for all.
+    intervals : bool or sequence of Evidence
+        How sure the ranks are: `Ranking.rank_low` and `rank_high`, in 9 cases of 10. True: where
+        very many networks on the same folds would put the image, by leaving out each of
+        `Evidence.members` once (of each pass, where only `mc` is known, and then of what dropout
+        does alone), each time scoring and ranking all images anew. A list of other audits of the
+        same images, with other seeds: where yet another audit would put it, other folds included.
+        With two networks or audits the intervals are very wide; three are much better.
 
     Returns
     -------
@@ -331,7 +385,16 @@ def rank(
     ------
     ArgumentError, ShapeError, DTypeError
         An unknown name (the nearest is suggested), a definition that lacks what it needs, raises,
-        or does not return one number per image, a negative `k`.
+        or does not return one number per image, a negative `k`; intervals for a single network, or
+        of a definition that does not look at what each network says.
+
+    References
+    ----------
+    Of the intervals: J. W. Tukey, "Bias and confidence in not-quite large samples", Annals of
+    Mathematical Statistics 29, 1958: the jackknife with Student's t, which does not understate few
+    networks as their bootstrap does. Measured on 10,000 digits (bench/README.md): from 3 networks
+    the rank by 12 others is inside for 86 % of all images and 80 to 99 % of the first 100, but for
+    73 % of the first 12 of "confident_wrong"; from 6 for 75 % of all; over audits for 87 to 100 %.
 
     Examples
     --------
@@ -342,14 +405,25 @@ def rank(
     rank   index  score     guess->truth
        1       2  0.500000  0->1
        2       1  0.400000  1->0
+
+    >>> members = np.array([[0.9, 0.5, 0.6], [0.9, 0.8, 0.6], [0.8, 0.6, 0.8]])  # p of class 0
+    >>> members = np.stack([members, 1 - members], axis=2)
+    >>> am.rank(am.Evidence(members.mean(axis=0), members=members), intervals=True)
+    Ranking: 3 of 3 images by least_confident = 1 - p1
+    rank (90 %)   index  score     guess
+       1 (1-3)        1  0.366667  0
+       2 (1-3)        2  0.333333  0
+       3 (3-3)        0  0.133333  0
     """
     record = find(by)
+    check_intervals(intervals)
+    sure = isinstance(intervals, Sequence) or bool(intervals)
     if k is not None:
         k = as_int(k, "k", least=0)
-        if where is None and is_row_score(record):
+        if where is None and is_row_score(record) and not sure:
             return top_ranking(ev, record, *top(ev, record, k, wrong_only=record.wrong_only), k)
     scores = scores_of(ev, record)
-    rows = np.arange(ev.n) if where is None else _as_rows(where, ev)
+    rows = every = np.arange(ev.n) if where is None else _as_rows(where, ev)
     note = ""
     if k is not None:
         if record.wrong_only:
@@ -357,4 +431,9 @@ def rank(
             note = _few_note(len(rows), k)
     count = len(rows) if k is None else min(k, len(rows))
     chosen = rows[_ambigcore.top_k(scores[rows], count)]
-    return Ranking(ev, record, chosen, scores[chosen], all_scores=scores, note=note)
+    bounds = None
+    if sure:
+        bounds = rank_bounds(ev, record, every, np.searchsorted(every, chosen), intervals)
+    return Ranking(
+        ev, record, chosen, scores[chosen], all_scores=scores, rank_bounds=bounds, note=note
+    )

@@ -48,9 +48,10 @@
 #include "data/hash.h"
 
 /* Scores of one or several opinions, training dynamics, top lists, heatmaps, nearest neighbours,
- * confident learning, temperature scaling. */
+ * confident learning, temperature scaling, agreement of two rankings. */
 #include "rank/rows.h"
 #include "rank/scores.h"
+#include "rank/combine.h"
 #include "rank/draws.h"
 #include "rank/history.h"
 #include "rank/topk.h"
@@ -58,5 +59,6 @@
 #include "rank/neighbours.h"
 #include "rank/joint.h"
 #include "rank/temperature.h"
+#include "rank/kendall.h"
 
 #endif

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import math
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from layouts import ROWS
 
 import ambigmnist as am
@@ -444,6 +445,61 @@ def test_neighbours_are_those_of_all_pairs(n, d, dtype, scale, offset, kind, see
         expected, far = naive_neighbours(x, k)
         assert indices.tolist() == expected.tolist()
         assert distances.tobytes() == far.tobytes()
+
+
+@given(
+    st.integers(2, 40),
+    st.integers(1, 8),
+    st.sampled_from([np.float32, np.float64]),
+    st.integers(-960, 1018),
+    st.integers(0, 2**32 - 1),
+)
+@example(40, 8, np.float64, -960, 0)
+@example(40, 8, np.float64, 1018, 0)
+@example(40, 8, np.float32, 120, 0)
+def test_neighbours_do_not_depend_on_the_unit(n, d, dtype, exponent, seed):
+    """Nor does any bit, between the least and the largest float64, and those of float32."""
+    x = np.random.default_rng(seed).integers(-(2**20), 2**20, (n, d)).astype(dtype) / dtype(2**20)
+    exponent = max(min(exponent, 127), -120) if dtype == np.float32 else exponent
+    expected, far = naive_neighbours(x, min(n - 1, 12))
+    for threads in (1, 3):
+        indices, distances = core.neighbours(
+            np.ldexp(x, exponent), None, expected.shape[1], threads
+        )
+        assert indices.tolist() == expected.tolist()
+        assert distances.tobytes() == np.ldexp(far, exponent).tobytes()
+
+
+@given(st.integers(2, 30), st.integers(1, 6), st.integers(-774, 720), st.integers(0, 2**32 - 1))
+def test_neighbours_of_large_and_small_numbers_together(n, d, exponent, seed):
+    """math.dist scales every pair by itself."""
+    rng = np.random.default_rng(seed)
+    x = np.ldexp(rng.normal(size=(n, d)), exponent + rng.integers(-300, 300, (n, 1)))
+    indices, distances = core.neighbours(x, None, n - 1, 2)
+    every = np.array([[math.dist(a, b) for b in x] for a in x])
+    found = np.take_along_axis(every, indices, axis=1)
+    np.testing.assert_allclose(distances, found, rtol=1e-12)
+    np.testing.assert_allclose(found, np.sort(every, axis=1)[:, 1:], rtol=1e-12)
+
+
+def test_neighbours_at_the_end_of_what_squares_can_tell():
+    """Beside 1 squares of 1e-305 lose bits; yet they are those of all pairs, measured."""
+    rng = np.random.default_rng(0)
+    for exponent in (-1000, -1012, -1020, -1026, -1050):
+        x = np.ones((256, 3))  # whose mean is exactly 1
+        x[:, 1:] = np.ldexp(rng.normal(size=(256, 2)), exponent)
+        indices, distances = core.neighbours(x, None, 5, 2)
+        expected, far = naive_neighbours(np.ldexp(x, 490), 5)
+        assert indices.tolist() == expected.tolist()
+        assert distances.tobytes() == np.ldexp(far, -490).tobytes()
+
+
+def test_neighbours_beyond_float64_are_infinitely_far():
+    largest = np.finfo(np.float64).max
+    x = np.array([[largest, 0], [-largest, largest], [0, 0], [-largest, -largest]])
+    indices, distances = core.neighbours(x, None, 3, 1)
+    assert indices.tolist() == [[2, 1, 3], [2, 3, 0], [0, 1, 3], [2, 1, 0]]
+    assert distances[2].tolist() == [largest, math.inf, math.inf]
 
 
 def test_neighbours_across_blocks_in_any_layout():

@@ -1,6 +1,7 @@
 /* Scores, rankings and heatmaps: the binding of csrc/rank. */
 #include "rank_args.h"
 
+#include "../rank/kendall.h"
 #include "../rank/neighbours.h"
 #include "../rank/pass.h"
 
@@ -341,6 +342,40 @@ py_top_k(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     return am_finish(module, status, &error, out);
 }
 
+PyDoc_STRVAR(kendall_tau_doc,
+             "kendall_tau($module, x, y, /)\n--\n\n"
+             "Kendall's tau-b of two scores (n,) of the same things; NaN where all of x or all of "
+             "y are equal.");
+
+static PyObject *
+py_kendall_tau(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    core_state *state = PyModule_GetState(module);
+    am_error error = {AM_OK, ""};
+    if (am_arity("kendall_tau", nargs, 2) < 0) {
+        return NULL;
+    }
+    PyArrayObject *x = am_to_array(module, args[0], "x", NPY_FLOAT64, 1, 0);
+    PyArrayObject *y = x == NULL ? NULL : am_to_array(module, args[1], "y", NPY_FLOAT64, 1, 0);
+    if (y == NULL) {
+        return NULL;
+    }
+    const int64_t n = PyArray_DIM(x, 0);
+    if (PyArray_DIM(y, 0) != n) {
+        PyErr_Format(state->exceptions[AM_ERR_SHAPE], "y: expected %lld numbers like x, got %zd",
+                     (long long)n, (Py_ssize_t)PyArray_DIM(y, 0));
+        return NULL;
+    }
+    const double *first = PyArray_DATA(x), *second = PyArray_DATA(y);
+    double tau;
+    am_control control;
+    am_py_poll poll;
+    am_poll_begin(&poll, Py_None, &control);
+    am_status status = am_kendall_tau(first, second, n, &tau, &control, &error);
+    am_poll_end(&poll);
+    return status == AM_OK ? PyFloat_FromDouble(tau) : am_raise(module, status, &error);
+}
+
 PyDoc_STRVAR(neighbours_doc,
              "neighbours($module, values, queries, k, threads, /)\n--\n\n"
              "(indices, distances) of the k nearest other rows of every row, or of the rows "
@@ -385,5 +420,5 @@ py_neighbours(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 PyMethodDef am_rank_methods[] = {
     AM_METHOD(scores),     AM_METHOD(predictions), AM_METHOD(probabilities), AM_METHOD(check_rows),
     AM_METHOD(top_lists),  AM_METHOD(summary),     AM_METHOD(exact_sum),     AM_METHOD(top_k),
-    AM_METHOD(neighbours), {NULL, NULL, 0, NULL},
+    AM_METHOD(neighbours), AM_METHOD(kendall_tau), {NULL, NULL, 0, NULL},
 };

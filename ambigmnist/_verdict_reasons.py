@@ -96,9 +96,10 @@ def reason(facts: Facts, i: int, verdict: str) -> str:
                 facts.neighbours(i),
             ]
         case "model_weak":
+            rival, r = (other, q) if reading == label else (label, facts.p_label(i))
             parts = [
                 f"labelled {label}",
-                f"{reads}, {label} at {_p(facts.p_label(i))}",
+                f"{reads}, {rival} at {_p(r)}",
                 facts.networks(i),
                 facts.neighbours(i),
             ]

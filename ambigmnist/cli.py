@@ -219,7 +219,7 @@ def _plant_parser() -> argparse.ArgumentParser:
         "--morph",
         default="both",
         choices=("both", "pixel", "elastic", "sharp"),
-        help="blend by overlay, by bending strokes, by both in turns, or without grey (default: both)",
+        help="blends by overlay, by bending strokes, in turns, or without grey (default: both)",
     )
     add("--seed", type=_seed, default=0, help="default: 0")
     add("--out", default="ambigmnist-planted", metavar="DIR", help="default: ambigmnist-planted")

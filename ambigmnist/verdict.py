@@ -240,16 +240,16 @@ def verdicts(ev: Evidence, *, shares: NDArray[Any] | None = None) -> Verdicts:
 
     Notes
     -----
-    Two logistic regressions look at up to 20 numbers per image: the margin of the label and of the
-    two readings, what they leave, and how often such labels are read so; the disagreement of the
-    networks; what training saw; labels and distances of the ten nearest images, and the Mahalanobis
-    distance of the embedding. The first tells whether the label is wrong, the second what the image
-    is if it is not. Their coefficients (``data/verdicts.json``, a set for
-    each kind of evidence) were fitted on planted MNIST: flipped labels of every kind, blends,
-    occlusion, and images that a weaker network misread where strong ones agreed on the label. The
-    probabilities are carried over to other data by the shares that maximise the likelihood
-    (Saerens, Latinne & Decaestecker 2002, Neural Computation 14). The verdict is the likeliest one;
-    there is no other threshold.
+    A multinomial logistic regression looks at up to 20 numbers per image: the margin of the label
+    and of the two readings, what they leave, and how often such labels are read so; the
+    disagreement of the networks; what training saw; labels and distances of the ten nearest images,
+    and the Mahalanobis distance of the embedding. Its coefficients (``data/verdicts.json``, a set
+    for each kind of evidence) are of maximum likelihood on planted MNIST: flipped labels of every
+    kind, blends, occlusion, and images that weaker networks misread where strong ones agreed on the
+    label; of images that nothing was done to and that strong networks doubt, it is only known that
+    they are clean, ambiguous or model_weak. The probabilities are carried over to other data by the
+    shares that maximise the likelihood (Saerens, Latinne & Decaestecker 2002, Neural Computation
+    14). The verdict is the likeliest one; there is no other threshold.
 
     Examples
     --------
@@ -268,46 +268,32 @@ def verdicts(ev: Evidence, *, shares: NDArray[Any] | None = None) -> Verdicts:
     known = None if shares is None else _as_shares(shares)
     if ev.n == 0:
         return Verdicts(ev, np.zeros((0, 5)), np.full(5, 0.2) if known is None else known, groups)
-    z = ((features(ev, groups) - model.middle) / model.spread).clip(-OUTLYING, OUTLYING)
-    wrong = _shared(_softmax(model.wrong(z)), np.ones(ev.n), _part(known, WRONG))
-    right = _shared(_softmax(model.right(z)), wrong.probs[:, 0], _part(known, RIGHT))
-    probs = np.insert(wrong.probs[:, :1] * right.probs, WRONG[1], wrong.probs[:, 1], axis=1)
-    found = np.insert(wrong.shares[0] * right.shares, WRONG[1], wrong.shares[1])
-    return Verdicts(ev, probs, found, groups)
+    balanced = _softmax(model.scores(features(ev, groups)))
+    found = _likeliest_shares(balanced) if known is None else known
+    return Verdicts(ev, _times(balanced, found), found, groups)
 
 
-# The columns of `VERDICTS` that are decided between: first whether the label is wrong (the others
-# against it), then what the image is if it is not.
-WRONG = (0, 1)
-RIGHT = (0, 2, 3, 4)
 OUTLYING = 6.0  # standard deviations: no single number decides alone
 
 
 @dataclass(frozen=True)
 class _Model:
-    """Two logistic regressions on features (f,), standardised by `middle` and `spread`.
+    """Logistic regression on features (f,), standardised by `middle` and `spread`.
 
-    `wrong_weights` (f,), `right_weights` (f, 4), `right_bias` (4,). Both as if all outcomes were
-    equally frequent.
+    `weights` (f, 5) and `bias` (5,) are as if all verdicts were equally frequent.
     """
 
     features: tuple[str, ...]
     middle: Floats
     spread: Floats
-    wrong_weights: Floats
-    wrong_bias: Floats
-    right_weights: Floats
-    right_bias: Floats
+    weights: Floats
+    bias: Floats
 
-    def wrong(self, z: Floats) -> Floats:
-        """Log odds that the label is right (0) and wrong, (n, 2)."""
-        odds = z @ self.wrong_weights + self.wrong_bias
-        return np.stack([np.zeros(len(z)), odds], axis=1)
-
-    def right(self, z: Floats) -> Floats:
-        """Log odds of the four others, (n, 4)."""
-        odds: Floats = z @ self.right_weights + self.right_bias
-        return odds
+    def scores(self, x: Floats) -> Floats:
+        """Log odds of the verdicts, up to a constant per image, (n, 5)."""
+        z = ((x - self.middle) / self.spread).clip(-OUTLYING, OUTLYING)
+        scores: Floats = z @ self.weights + self.bias
+        return scores
 
 
 @cache
@@ -316,21 +302,10 @@ def _fitted() -> dict[str, _Model]:
     return {
         key: _Model(
             tuple(m["features"]),
-            *(np.array(m[name]) for name in _ARRAYS),
+            *(np.array(m[name]) for name in ("middle", "spread", "weights", "bias")),
         )
         for key, m in stored["models"].items()
     }
-
-
-_ARRAYS = ("middle", "spread", "wrong_weights", "wrong_bias", "right_weights", "right_bias")
-
-
-@dataclass(frozen=True)
-class _Shared:
-    """Probabilities (n, c) that go with the shares (c,) of the outcomes."""
-
-    probs: Floats
-    shares: Floats
 
 
 def _softmax(scores: Floats) -> Floats:
@@ -339,33 +314,19 @@ def _softmax(scores: Floats) -> Floats:
     return result
 
 
-def _part(shares: Floats | None, columns: tuple[int, ...]) -> Floats | None:
-    """Of given shares those of the outcomes between which is decided."""
-    if shares is None:
-        return None
-    if columns == WRONG:
-        return np.array([1 - shares[1], shares[1]])
-    part = shares[list(columns)]
-    result: Floats = part / part.sum()
-    return result
-
-
-def _shared(balanced: Floats, weight: Floats, shares: Floats | None) -> _Shared:
-    """Of probabilities for equal shares those for other ones, by default for the likeliest.
-
-    Expectation maximisation; image i counts `weight[i]` times.
-    """
-    if shares is None:
-        shares = np.full(balanced.shape[1], 1 / balanced.shape[1])
-        for _ in range(_STEPS):
-            before = shares
-            shares = weight @ _times(balanced, shares) / weight.sum()
-            if np.abs(shares - before).max() < _CHANGE:
-                break
-    return _Shared(_times(balanced, shares), shares)
+def _likeliest_shares(balanced: Floats) -> Floats:
+    """Shares (5,) that make probabilities for equal shares likeliest: expectation maximisation."""
+    shares = np.full(balanced.shape[1], 1 / balanced.shape[1])
+    for _ in range(_STEPS):
+        before = shares
+        shares = _times(balanced, shares).mean(axis=0)
+        if np.abs(shares - before).max() < _CHANGE:
+            break
+    return shares
 
 
 def _times(balanced: Floats, shares: Floats) -> Floats:
+    """Probabilities for equal shares, for these shares instead."""
     probs = balanced * shares
     result: Floats = probs / probs.sum(axis=1, keepdims=True)
     return result

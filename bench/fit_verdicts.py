@@ -1,32 +1,47 @@
-"""Fits the model of `ambigmnist.verdicts` on half A of planted MNIST, and tells how good it is.
+"""Fits the model of `ambigmnist.verdicts` on half A of planted MNIST.
 
     python bench/fit_verdicts.py [--write]
 
 `--write` puts the coefficients into ambigmnist/data/verdicts.json. Audits are those of
-`_planted.py`. scikit-learn fits the regression.
+`_planted.py`; `planted.py` tells how good it is.
 
-Truth. Flips, blends and occlusion are planted. An image that nothing was done to counts where the
-three networks of another audit, of unplanted data, all give its label at least 0.99: as model_weak
-where the networks in question read something else, as clean otherwise. Others are left out: they
-may really be ambiguous.
+Truth. Flips, blends and occlusion are planted. Of an image that nothing was done to, another audit,
+of unplanted data, tells more: where its three networks all give the label at least 0.99, the image
+is model_weak if the networks in question read something else, and clean otherwise. Where they do
+not, it may be clean, ambiguous or model_weak: MNIST was written to be read. Where they contradict
+the label, it may be anything, and is left out.
+
+The likelihood of a row is the sum over the verdicts that it may have. Each set has its own shares,
+which are known; their logarithms are added to the scores, so that the coefficients are those of
+equal shares.
 """
 
 import itertools
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import _common
 import _planted
 import numpy as np
 
 FITTED = Path(__file__).parents[1] / "ambigmnist" / "data" / "verdicts.json"
-FLIPPED = ("uniform", "pairs", "instance")
-SETS = ("mixed", "mixed-instance", "one-epoch", "tenth", "tenth, one epoch")
-AGREED = 0.99
-UNKNOWN = -1
-UNUSUAL = ("distance", "novelty")  # speak for "unreadable" and for nothing else
-SHRINKAGE_WRONG, SHRINKAGE_RIGHT = 10.0, 1.0
+SETS = ("uniform", "pairs", "instance", "mixed", "mixed-instance", "sharp", *_planted.WEAK)
+AGREED, DISPUTED = 0.99, 0.1  # p of the label
+SHRINKAGE = 1.0
+# Of images that nothing was done to and that networks are not sure of, a guess for the shares.
+UNSURE = np.array([0.2, 0, 0.4, 0.4, 0])
+# Images that nobody doubts tell little: one in 20 stands for all.
+PLAIN, EVERY = 5.0, 20  # log odds of the label
+
+
+class Rows(NamedTuple):
+    """Some images: features (n, f), verdicts they may have and log shares (n, 5), weight (n,)."""
+
+    x: np.ndarray
+    possible: np.ndarray
+    log_shares: np.ndarray
+    weight: np.ndarray
 
 
 def main() -> None:
@@ -37,17 +52,16 @@ def main() -> None:
     machine = _common.setup(options.threads)
     from ambigmnist._verdict_features import GROUPS
 
-    sure = sure_labels(_planted.load("nothing").ev)
-    sets = {name: _planted.load(name) for name in (*FLIPPED, *SETS)}
+    nothing = _planted.load("nothing").ev
+    sets = {name: _planted.load(name) for name in SETS}
     optional = [group for group in GROUPS if group != "probs"]
     models, results = {}, []
     for size in range(len(optional) + 1):
         for some in itertools.combinations(optional, size):
             groups = ("probs", *some)
-            models[",".join(groups)] = fit(sets, sure, groups, results)
+            models[",".join(groups)] = fit(sets, nothing, groups, results)
     if options.write:
-        text = json.dumps({"models": models}, indent=1)
-        FITTED.write_text(text + "\n")
+        FITTED.write_text(json.dumps({"models": models}, indent=1) + "\n")
         print(f"written: {FITTED}")
     _common.write(options, "fit_verdicts", machine, results)
 
@@ -57,93 +71,90 @@ def sure_labels(ev: Any) -> np.ndarray:
     return (ev.members[:, np.arange(ev.n), ev.given_index] >= AGREED).all(axis=0)
 
 
-def true_verdicts(planted: Any, sure: np.ndarray) -> np.ndarray:
-    """The column of `VERDICTS` of each image, or UNKNOWN."""
+def possible_verdicts(planted: Any, nothing: Any) -> np.ndarray:
+    """Which of `VERDICTS` each image may have, (n, 5) bool; none: not known."""
     from ambigmnist.verdict import VERDICTS
 
+    clean, mislabelled, ambiguous, weak, unreadable = range(len(VERDICTS))
     step, ev = planted.step, planted.ev
-    truth = np.full(ev.n, UNKNOWN)
     kind = planted.truth.kind[::step]
-    known = (kind == "none") & sure[::step]
-    truth[known] = VERDICTS.index("clean")
-    truth[known & (ev.predicted_index != ev.given_index)] = VERDICTS.index("model_weak")
-    for name, verdict in (
-        ("flip", "mislabelled"), ("blend", "ambiguous"), ("occlusion", "unreadable"),
-    ):  # fmt: skip
-        truth[kind == name] = VERDICTS.index(verdict)
-    return truth
+    none, sure = kind == "none", sure_labels(nothing)[::step]
+    misread = ev.predicted_index != ev.given_index
+    possible = np.zeros((ev.n, len(VERDICTS)), bool)
+    possible[none & sure & ~misread, clean] = True
+    possible[none & sure & misread, weak] = True
+    p_label = nothing.probs[np.arange(nothing.n), nothing.given_index][::step]
+    unsure = none & ~sure & (p_label >= DISPUTED)
+    possible[np.ix_(unsure, UNSURE > 0)] = True
+    for name, verdict in (("flip", mislabelled), ("blend", ambiguous), ("occlusion", unreadable)):
+        possible[kind == name, verdict] = True
+    return possible
+
+
+def rows_of(planted: Any, nothing: Any, groups: tuple[str, ...]) -> Rows:
+    """Half A of a set."""
+    from ambigmnist._verdict_features import features
+
+    ev = planted.ev if "members" in groups else _planted.of_one_member(planted.ev)
+    possible = possible_verdicts(planted, nothing)
+    used = _planted.half_a(nothing.n)[:: planted.step] & possible.any(axis=1)
+    x, possible = features(ev, groups)[used], possible[used]
+    unsure = possible.sum(axis=1) > 1
+    counts = possible[~unsure].sum(axis=0) + unsure.sum() * UNSURE + 0.5
+    plain = possible[:, 0] & ~unsure & (x[:, 0] > PLAIN)
+    weight = np.where(plain, EVERY, 1.0)
+    kept = ~plain | (np.cumsum(plain) % EVERY == 0)
+    log_shares = np.broadcast_to(np.log(counts / counts.sum()), possible.shape)
+    return Rows(x[kept], possible[kept], log_shares[kept], weight[kept])
 
 
 def fit(
-    sets: dict[str, Any], sure: np.ndarray, groups: tuple[str, ...], results: list[Any]
+    sets: dict[str, Any], nothing: Any, groups: tuple[str, ...], results: list[Any]
 ) -> dict[str, Any]:
-    """Both regressions for one kind of evidence."""
-    from sklearn.linear_model import LogisticRegression
+    """The regression for one kind of evidence."""
+    from ambigmnist._verdict_features import names_of
+    from ambigmnist.verdict import OUTLYING
 
-    from ambigmnist._verdict_features import features, names_of
-    from ambigmnist.verdict import OUTLYING, RIGHT
-
-    rows, flipped, truth = [], [], []
-    for name, planted in sets.items():
-        ev = planted.ev if "members" in groups else _planted.of_one_member(planted.ev)
-        a = _planted.half_a(len(sure))[:: planted.step]
-        rows.append(features(ev, groups)[a])
-        flipped.append(planted.truth.mask("flip")[:: planted.step][a])
-        known = true_verdicts(planted, sure)[a]
-        truth.append(known if name in SETS else np.full(len(known), UNKNOWN))
-    x, wrong, verdict = map(np.concatenate, (rows, flipped, truth))
-    middle, spread = x.mean(axis=0), x.std(axis=0)
-    z = ((x - middle) / spread).clip(-OUTLYING, OUTLYING)
-
-    # Linear: products find 2 % more on MNIST, and half as much on other digits.
-    first = LogisticRegression(C=1 / SHRINKAGE_WRONG, solver="newton-cholesky").fit(z, wrong)
-    # As if half of all labels were wrong: verdicts() has shares of its own.
-    bias = first.intercept_[0] - np.log(wrong.mean() / (1 - wrong.mean()))
-
-    chosen = np.isin(verdict, RIGHT)
-    names = names_of(groups)
-    mask = np.ones((len(names), len(RIGHT)))
-    for i, name in enumerate(names):
-        if name in UNUSUAL:
-            mask[i, :-1] = 0
-    right_weights, right_bias = fit_softmax(
-        z[chosen], np.searchsorted(RIGHT, verdict[chosen]), mask
-    )
-    counts = np.bincount(verdict[chosen], minlength=5)
-    print(f"{','.join(groups):32s} {int(wrong.sum())} wrong labels; {counts.tolist()}", flush=True)
-    results.append({"groups": groups, "wrong": int(wrong.sum()), "verdicts": counts.tolist()})
+    parts = [rows_of(planted, nothing, groups) for planted in sets.values()]
+    rows = Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    middle = np.average(rows.x, axis=0, weights=rows.weight)
+    spread = np.sqrt(np.average((rows.x - middle) ** 2, axis=0, weights=rows.weight))
+    z = ((rows.x - middle) / spread).clip(-OUTLYING, OUTLYING)
+    weights, bias, loss = fit_softmax(z, rows)
+    counts = rows.possible[rows.possible.sum(axis=1) == 1].sum(axis=0).tolist()
+    print(f"{','.join(groups):32s} {len(z)} rows, {counts}; loss {loss:.1f}", flush=True)
+    results.append({"groups": groups, "rows": len(z), "verdicts": counts, "loss": loss})
     return {
-        "features": list(names),
+        "features": list(names_of(groups)),
         "middle": rounded(middle),
         "spread": rounded(spread),
-        "wrong_weights": rounded(first.coef_[0]),
-        "wrong_bias": rounded(bias),
-        "right_weights": rounded(right_weights),
-        "right_bias": rounded(right_bias),
+        "weights": rounded(weights),
+        "bias": rounded(bias),
     }
 
 
-def fit_softmax(z: np.ndarray, y: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Multinomial regression, all classes equally heavy, with some weights held at 0."""
+def fit_softmax(z: np.ndarray, rows: Rows) -> tuple[np.ndarray, np.ndarray, float]:
+    """Weights (f, 5), bias (5,) and loss of the multinomial regression on z (n, f)."""
     from scipy.optimize import minimize
 
-    f, k = mask.shape
-    weight = (len(y) / k / np.bincount(y, minlength=k))[y]
-    hit = np.eye(k)[y]
+    f, k = z.shape[1], rows.possible.shape[1]
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        w = flat[: f * k].reshape(f, k) * mask
-        scores = z @ w + flat[f * k :]
-        scores -= scores.max(axis=1, keepdims=True)
-        log_p = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        value = -(weight * (log_p * hit).sum(axis=1)).sum() + SHRINKAGE_RIGHT * (w**2).sum() / 2
-        slope = (np.exp(log_p) - hit) * weight[:, np.newaxis]
-        grad_w = (z.T @ slope + SHRINKAGE_RIGHT * w) * mask
-        return value, np.concatenate([grad_w.ravel(), slope.sum(axis=0)])
+        w = flat[: f * k].reshape(f, k)
+        scores = z @ w + flat[f * k :] + rows.log_shares
+        p = np.exp(scores - scores.max(axis=1, keepdims=True))
+        p /= p.sum(axis=1, keepdims=True)
+        inside = np.where(rows.possible, p, 0) + 1e-300
+        likelihood = inside.sum(axis=1, keepdims=True)
+        value = SHRINKAGE * (w**2).sum() / 2 - rows.weight @ np.log(likelihood[:, 0])
+        slope = (p - inside / likelihood) * rows.weight[:, np.newaxis]
+        return value, np.concatenate([(z.T @ slope + SHRINKAGE * w).ravel(), slope.sum(axis=0)])
 
-    found = minimize(loss, np.zeros(f * k + k), jac=True, method="L-BFGS-B",
-                     options={"maxiter": 2000})  # fmt: skip
-    return found.x[: f * k].reshape(f, k) * mask, found.x[f * k :]
+    found = minimize(
+        loss, np.zeros(f * k + k), jac=True, method="L-BFGS-B",
+        options={"maxiter": 3000, "maxfun": 5000},
+    )  # fmt: skip
+    return found.x[: f * k].reshape(f, k), found.x[f * k :], float(found.fun)
 
 
 def rounded(values: Any) -> Any:

@@ -33,6 +33,7 @@ Floats = NDArray[np.float64]
 VERDICTS = ("clean", "mislabelled", "ambiguous", "model_weak", "unreadable")
 
 _FITTED = Path(__file__).with_name("data") / "verdicts.json"
+_NUMBERS = ("low", "high", "middle", "spread", "weights", "bias")
 _STEPS, _CHANGE = 1000, 1e-9  # of the shares' estimation
 _MORE = {
     "members": "audit(members=3) tells more",
@@ -249,7 +250,8 @@ def verdicts(ev: Evidence, *, shares: NDArray[Any] | None = None) -> Verdicts:
     label; of images that nothing was done to and that strong networks doubt, it is only known that
     they are clean, ambiguous or model_weak. The probabilities are carried over to other data by the
     shares that maximise the likelihood (Saerens, Latinne & Decaestecker 2002, Neural Computation
-    14). The verdict is the likeliest one; there is no other threshold.
+    14). The verdict is the likeliest one; there is no other threshold. What is unlike anything
+    planted is not known to the model: look at `outliers`, too.
 
     Examples
     --------
@@ -273,17 +275,17 @@ def verdicts(ev: Evidence, *, shares: NDArray[Any] | None = None) -> Verdicts:
     return Verdicts(ev, _times(balanced, found), found, groups)
 
 
-OUTLYING = 6.0  # standard deviations: no single number decides alone
-
-
 @dataclass(frozen=True)
 class _Model:
     """Logistic regression on features (f,), standardised by `middle` and `spread`.
 
+    What lies beyond `low` and `high`, where there were no planted images, counts as these.
     `weights` (f, 5) and `bias` (5,) are as if all verdicts were equally frequent.
     """
 
     features: tuple[str, ...]
+    low: Floats
+    high: Floats
     middle: Floats
     spread: Floats
     weights: Floats
@@ -291,7 +293,7 @@ class _Model:
 
     def scores(self, x: Floats) -> Floats:
         """Log odds of the verdicts, up to a constant per image, (n, 5)."""
-        z = ((x - self.middle) / self.spread).clip(-OUTLYING, OUTLYING)
+        z = (x.clip(self.low, self.high) - self.middle) / self.spread
         scores: Floats = z @ self.weights + self.bias
         return scores
 
@@ -302,7 +304,7 @@ def _fitted() -> dict[str, _Model]:
     return {
         key: _Model(
             tuple(m["features"]),
-            *(np.array(m[name]) for name in ("middle", "spread", "weights", "bias")),
+            *(np.array(m[name]) for name in _NUMBERS),
         )
         for key, m in stored["models"].items()
     }

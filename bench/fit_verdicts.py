@@ -29,6 +29,7 @@ FITTED = Path(__file__).parents[1] / "ambigmnist" / "data" / "verdicts.json"
 SETS = ("uniform", "pairs", "instance", "mixed", "mixed-instance", "sharp", *_planted.WEAK)
 AGREED, DISPUTED = 0.99, 0.1  # p of the label
 SHRINKAGE = 1.0
+EXTREME = 0.001  # so many images may lie beyond what the model tells apart, on either side
 # Of images that nothing was done to and that networks are not sure of, a guess for the shares.
 UNSURE = np.array([0.2, 0, 0.4, 0.4, 0])
 # Images that nobody doubts tell little: one in 20 stands for all.
@@ -113,19 +114,22 @@ def fit(
 ) -> dict[str, Any]:
     """The regression for one kind of evidence."""
     from ambigmnist._verdict_features import names_of
-    from ambigmnist.verdict import OUTLYING
 
     parts = [rows_of(planted, nothing, groups) for planted in sets.values()]
     rows = Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    middle = np.average(rows.x, axis=0, weights=rows.weight)
-    spread = np.sqrt(np.average((rows.x - middle) ** 2, axis=0, weights=rows.weight))
-    z = ((rows.x - middle) / spread).clip(-OUTLYING, OUTLYING)
+    low, high = np.quantile(rows.x, [EXTREME, 1 - EXTREME], axis=0)
+    x = rows.x.clip(low, high)
+    middle = np.average(x, axis=0, weights=rows.weight)
+    spread = np.sqrt(np.average((x - middle) ** 2, axis=0, weights=rows.weight))
+    z = (x - middle) / spread
     weights, bias, loss = fit_softmax(z, rows)
     counts = rows.possible[rows.possible.sum(axis=1) == 1].sum(axis=0).tolist()
     print(f"{','.join(groups):32s} {len(z)} rows, {counts}; loss {loss:.1f}", flush=True)
     results.append({"groups": groups, "rows": len(z), "verdicts": counts, "loss": loss})
     return {
         "features": list(names_of(groups)),
+        "low": rounded(low),
+        "high": rounded(high),
         "middle": rounded(middle),
         "spread": rounded(spread),
         "weights": rounded(weights),

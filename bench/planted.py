@@ -15,6 +15,7 @@ import numpy as np
 from fit_verdicts import sure_labels
 
 FLIPS = ("uniform", "pairs", "instance")
+MIXED = ("mixed", "mixed-instance", "sharp")
 CLEANLAB = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
 SHOWN = 6
 EACH = 1000
@@ -28,7 +29,7 @@ def main() -> None:
     machine = _common.setup(options.threads)
     results = [flips(name, m, options.resamples) for name in FLIPS for m in (1, 3)]
     results.append(blends(options.resamples))
-    results += [verdicts(name, m) for name in ("mixed", "mixed-instance") for m in (1, 3)]
+    results += [verdicts(name, m) for name in MIXED for m in (1, 3)]
     _common.write(options, "planted", machine, results)
 
 

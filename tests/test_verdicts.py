@@ -139,7 +139,8 @@ def test_the_model_has_a_set_for_every_kind_of_evidence():
         assert model.weights.shape == (f, 5)
         assert model.bias.shape == (5,)
         assert (model.spread > 0).all()
-        arrays = (model.middle, model.weights, model.bias)
+        assert (model.low < model.high).all()
+        arrays = (model.low, model.high, model.middle, model.weights, model.bias)
         assert all(np.isfinite(array).all() for array in arrays)
 
 

@@ -12,6 +12,7 @@ from ambigmnist.evidence import NEIGHBOURS, Evidence
 __all__ = ["Facts", "reason"]
 
 SHOWN = 5  # neighbours whose labels are told
+FAR = 0.9  # of the images are nearer to their nearest: worth a word
 
 
 class Facts:
@@ -74,7 +75,7 @@ class Facts:
         return "nearest neighbours " + " ".join(map(str, labels.tolist()))
 
     def unlike(self, i: int) -> str:
-        if self._nearest is None or self._nearest.shape[1] == 0:
+        if self._nearest is None or self._nearest.shape[1] == 0 or self._far[i] < FAR:
             return ""
         return f"farther from its nearest than {self._far[i] * 100:.1f} % of the images"
 
@@ -104,7 +105,13 @@ def reason(facts: Facts, i: int, verdict: str) -> str:
                 facts.neighbours(i),
             ]
         case "unreadable":
-            parts = [facts.unlike(i), f"{reads}, {other} at {_p(q)}", f"labelled {label}"]
+            parts = [
+                f"{reads}, {other} at {_p(q)}, others at {_p(max(1 - p - q, 0.0))}",
+                f"labelled {label}",
+                facts.networks(i),
+                facts.neighbours(i),
+                facts.unlike(i),
+            ]
         case _:
             parts = [f"labelled {label}", reads, facts.networks(i), facts.neighbours(i)]
     return ", ".join(part for part in parts if part)

@@ -214,7 +214,7 @@ class Verdicts(Listing):
 def verdicts(ev: Evidence, *, shares: NDArray[Any] | None = None) -> Verdicts:
     """Judges every image: is the label wrong, the image ambiguous, the network weak, or neither?
 
-    - clean: the image reads as it is labelled.
+    - clean: the image reads as it is labelled. What the networks read as something else is not.
     - mislabelled: it reads well, as something else.
     - ambiguous: a person could read it two ways.
     - model_weak: the label is right and can be read; it is the network that errs.
@@ -270,7 +270,9 @@ def verdicts(ev: Evidence, *, shares: NDArray[Any] | None = None) -> Verdicts:
     known = None if shares is None else _as_shares(shares)
     if ev.n == 0:
         return Verdicts(ev, np.zeros((0, 5)), np.full(5, 0.2) if known is None else known, groups)
-    balanced = _softmax(model.scores(features(ev, groups)))
+    scores = model.scores(features(ev, groups))
+    scores[ev.predicted_index != ev.given_index, VERDICTS.index("clean")] = -np.inf
+    balanced = _softmax(scores)
     found = _likeliest_shares(balanced) if known is None else known
     return Verdicts(ev, _times(balanced, found), found, groups)
 

@@ -8,8 +8,8 @@
 Truth. Flips, blends and occlusion are planted. Of an image that nothing was done to, another audit,
 of unplanted data, tells more: where its three networks all give the label at least 0.99, the image
 is model_weak if the networks in question read something else, and clean otherwise. Where they do
-not, it may be clean, ambiguous or model_weak: MNIST was written to be read. Where they contradict
-the label, it may be anything, and is left out.
+not, it may be ambiguous or model_weak, and clean if it is read as labelled: MNIST was written to be
+read. Where they contradict the label, it may be anything, and is left out.
 
 The likelihood of a row is the sum over the verdicts that it may have. Each set has its own shares,
 which are known; their logarithms are added to the scores, so that the coefficients are those of
@@ -30,8 +30,10 @@ SETS = ("uniform", "pairs", "instance", "mixed", "mixed-instance", "sharp", *_pl
 AGREED, DISPUTED = 0.99, 0.1  # p of the label
 SHRINKAGE = 1.0
 EXTREME = 0.001  # so many images may lie beyond what the model tells apart, on either side
-# Of images that nothing was done to and that networks are not sure of, a guess for the shares.
+# Of images that nothing was done to and that networks are not sure of, a guess for the shares of
+# what they may be.
 UNSURE = np.array([0.2, 0, 0.4, 0.4, 0])
+NEVER = -1e3
 # Images that nobody doubts tell little: one in 20 stands for all.
 PLAIN, EVERY = 5.0, 20  # log odds of the label
 
@@ -87,6 +89,7 @@ def possible_verdicts(planted: Any, nothing: Any) -> np.ndarray:
     p_label = nothing.probs[np.arange(nothing.n), nothing.given_index][::step]
     unsure = none & ~sure & (p_label >= DISPUTED)
     possible[np.ix_(unsure, UNSURE > 0)] = True
+    possible[misread, clean] = False
     for name, verdict in (("flip", mislabelled), ("blend", ambiguous), ("occlusion", unreadable)):
         possible[kind == name, verdict] = True
     return possible
@@ -96,16 +99,20 @@ def rows_of(planted: Any, nothing: Any, groups: tuple[str, ...]) -> Rows:
     """Half A of a set."""
     from ambigmnist._verdict_features import features
 
-    ev = planted.ev if "members" in groups else _planted.of_one_member(planted.ev)
+    if "members" not in groups:
+        planted = planted._replace(ev=_planted.of_one_member(planted.ev))
     possible = possible_verdicts(planted, nothing)
     used = _planted.half_a(nothing.n)[:: planted.step] & possible.any(axis=1)
-    x, possible = features(ev, groups)[used], possible[used]
+    x, possible = features(planted.ev, groups)[used], possible[used]
     unsure = possible.sum(axis=1) > 1
-    counts = possible[~unsure].sum(axis=0) + unsure.sum() * UNSURE + 0.5
+    guess = possible[unsure] * UNSURE
+    guess /= guess.sum(axis=1, keepdims=True)
+    counts = possible[~unsure].sum(axis=0) + guess.sum(axis=0) + 0.5
     plain = possible[:, 0] & ~unsure & (x[:, 0] > PLAIN)
     weight = np.where(plain, EVERY, 1.0)
     kept = ~plain | (np.cumsum(plain) % EVERY == 0)
-    log_shares = np.broadcast_to(np.log(counts / counts.sum()), possible.shape)
+    log_shares = np.tile(np.log(counts / counts.sum()), (len(x), 1))
+    log_shares[x[:, 0] < 0, 0] = NEVER  # misread: not clean
     return Rows(x[kept], possible[kept], log_shares[kept], weight[kept])
 
 

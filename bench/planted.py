@@ -2,9 +2,10 @@
 
     python bench/planted.py [--resamples 1000]
 
-Audits are those of `_planted.py`, verdicts as `fit_verdicts.py` left them (fitted on half A of the
-mixed sets). Three parts: wrong labels, two-way blends, verdicts. Intervals are of a bootstrap over
-the images of half B, differences are resampled in pairs.
+Audits are those of `_planted.py`, verdicts as `fit_verdicts.py` left them (fitted on half A of all
+sets but the blends). Three parts: wrong labels, two-way blends, verdicts. The score that is best on
+half A is marked. Intervals are of a bootstrap over the images of half B, differences are resampled
+in pairs.
 """
 
 from typing import Any
@@ -18,7 +19,6 @@ FLIPS = ("uniform", "pairs", "instance")
 MIXED = ("mixed", "mixed-instance", "sharp")
 CLEANLAB = ("self_confidence", "normalized_margin", "confidence_weighted_entropy")
 SHOWN = 6
-EACH = 1000
 
 
 def main() -> None:
@@ -82,12 +82,22 @@ def flips(name: str, members: int, resamples: int) -> dict[str, Any]:
     )
     print(f"\nflips {name!r}, members {members}: {found[theirs].planted} among {found[theirs].n}")
     order = sorted(found, key=lambda key: -found[key].average_precision.value)
+    chosen = best_on_half_a(scores, truth.mask("flip"), "average_precision")
     rows = {}
-    for key in dict.fromkeys([*order[:SHOWN], "verdict", theirs]):
+    for key in dict.fromkeys([*order[:SHOWN], "verdict", theirs, chosen]):
         ap, minus = found[key].average_precision, found[key].minus(found[theirs]).average_precision
         rows[key] = {"ap": list(ap), "less the best of cleanlab": list(minus)}
-        print(f"  {key:44s} AP {text(ap)}  less cleanlab's best {text(minus)}", flush=True)
-    return {"case": "flips", "set": name, "members": members, "rows": rows}
+        print(f"{'*' if key == chosen else ' ':>3} {key:42s} AP {text(ap)}  less cleanlab's best "
+              f"{text(minus)}", flush=True)  # fmt: skip
+    return {"case": "flips", "set": name, "members": members, "chosen": chosen, "rows": rows}
+
+
+def best_on_half_a(scores: dict[str, np.ndarray], truth: np.ndarray, measure: str) -> str:
+    import ambigmnist as am
+
+    a = _planted.half_a(len(truth))
+    found = am.evaluate({key: value[a] for key, value in scores.items()}, truth[a], resamples=0)
+    return max(found, key=lambda key: getattr(found[key], measure).value)
 
 
 def text(estimate: Any) -> str:
@@ -108,15 +118,16 @@ def blends(resamples: int) -> dict[str, Any]:
         resamples=resamples,
     )  # fmt: skip
     print(f"\nblends: {found['verdict'].planted} among {found['verdict'].n}")
+    chosen = best_on_half_a(scores, truth.mask("blend"), "auroc")
     rows = {}
     for key in sorted(found, key=lambda key: -found[key].auroc.value):
         one = found[key]
         rows[key] = {
             "auroc": list(one.auroc), "ap": list(one.average_precision), "f1": list(one.f1),
         }  # fmt: skip
-        print(f"  {key:32s} AUROC {text(one.auroc)}  AP {text(one.average_precision)}  F1 "
-              f"{one.f1.value:.3f}", flush=True)  # fmt: skip
-    return {"case": "blends", "rows": rows}
+        print(f"{'*' if key == chosen else ' ':>3} {key:30s} AUROC {text(one.auroc)}  AP "
+              f"{text(one.average_precision)}  F1 {one.f1.value:.3f}", flush=True)  # fmt: skip
+    return {"case": "blends", "chosen": chosen, "rows": rows}
 
 
 def verdicts(name: str, members: int) -> dict[str, Any]:
@@ -124,7 +135,7 @@ def verdicts(name: str, members: int) -> dict[str, Any]:
     from sklearn.metrics import f1_score
 
     import ambigmnist as am
-    from ambigmnist.verdict import VERDICTS
+    from ambigmnist.verdict import VERDICTS, _likeliest_shares, _times
 
     ev, truth = evidence(name, members)
     full, _ = evidence(name, 3)
@@ -138,26 +149,35 @@ def verdicts(name: str, members: int) -> dict[str, Any]:
     rows = np.sort(np.concatenate([clean, np.flatnonzero(truth.mask() & b)]))
     true = np.array([VERDICTS.index(target.get(kind, "clean")) for kind in truth.kind[rows]])
     whole = am.verdicts(ev)
-    out = {}
-    for mix, found, at in (
-        ("shares of the set", am.verdicts(ev, shares=shares_of(true)), rows),
-        ("shares estimated", am.verdicts(ev[rows]), np.arange(len(rows))),
+    equal = am.verdicts(ev, shares=np.ones(5)).probs[rows]
+    out: dict[str, Any] = {}
+    for mix, probs in (
+        ("its own shares, known", _times(equal, shares_of(true))),
+        ("its own shares, estimated", _times(equal, _likeliest_shares(equal))),
+        ("the shares of all 70,000", whole.probs[rows]),
+        ("cut out and judged by itself", am.verdicts(ev[rows]).probs),
     ):
-        probs = found.probs[at]
         hit = np.eye(len(VERDICTS))[true]
         f1 = f1_score(true, probs.argmax(axis=1), average="macro", labels=np.unique(true))
         brier = float(((probs - hit) ** 2).sum(axis=1).mean())
         ece = am.expected_calibration_error(am.Evidence(probs, true, classes=range(5)))
-        out[mix] = {"macro_f1": float(f1), "brier": brier, "ece": str(ece)}
+        out[mix] = {"macro_f1": float(f1), "brier": brier, "ece": ece.value}
         print(f"\nverdicts {name!r}, members {members}, balanced, {mix}: macro-F1 {f1:.4f}  "
-              f"Brier {brier:.4f}  ECE {ece.value:.4f}")  # fmt: skip
-    half = am.verdicts(ev[np.flatnonzero(b)])
+              f"Brier {brier:.4f}  ECE {ece.value:.4f}", end="")  # fmt: skip
+    print()
     for kind, verdict in target.items():
-        y = truth.mask(kind)[b]
-        one = am.evaluate(half.p(verdict), y, resamples=200)
-        out[kind] = {"precision at k": list(one.precision), "ap": list(one.average_precision)}
-        print(f"  natural mix: {verdict:12s} precision at {int(y.sum())}: {text(one.precision)}  "
-              f"AP {text(one.average_precision)}")  # fmt: skip
+        y, p = truth.mask(kind)[b], whole.p(verdict)[b]
+        one = am.evaluate(p, y, resamples=200)
+        brier = float(((p - y) ** 2).mean())
+        ece = am.expected_calibration_error(am.Evidence(np.stack([1 - p, p], axis=1), y))
+        out[kind] = {
+            "precision at k": list(one.precision), "ap": list(one.average_precision),
+            "brier": brier, "ece": ece.value,
+        }  # fmt: skip
+        print(
+            f"  natural mix: {verdict:12s} precision at {int(y.sum())}: {text(one.precision)}  "
+            f"AP {text(one.average_precision)}  Brier {brier:.5f}  ECE {ece.value:.5f}"
+        )
     print(f"  verdicts of all: {whole.counts()}", flush=True)
     return {"case": "verdicts", "set": name, "members": members, **out}
 

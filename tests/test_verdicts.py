@@ -173,10 +173,19 @@ def test_given_shares_are_taken():
     assert equal.shares.tolist() == [0.2] * 5
     tilted = am.verdicts(ev, shares=[1, 1, 1, 1, 6])
     assert (tilted.p("unreadable") > equal.p("unreadable")).all()
-    odds = tilted.p("unreadable") / tilted.p("clean")
-    np.testing.assert_allclose(odds, 6 * equal.p("unreadable") / equal.p("clean"))
-    rest = tilted.p("mislabelled") / tilted.p("clean")
-    np.testing.assert_allclose(rest, equal.p("mislabelled") / equal.p("clean"))
+    odds = tilted.p("unreadable") / tilted.p("ambiguous")
+    np.testing.assert_allclose(odds, 6 * equal.p("unreadable") / equal.p("ambiguous"))
+    rest = tilted.p("mislabelled") / tilted.p("ambiguous")
+    np.testing.assert_allclose(rest, equal.p("mislabelled") / equal.p("ambiguous"))
+
+
+def test_what_is_read_as_something_else_is_not_clean():
+    ev = evidence()
+    v = am.verdicts(ev)
+    misread = ev.predicted != ev.given
+    assert 0 < misread.sum() < ev.n
+    assert (v.p("clean")[misread] == 0).all()
+    assert (v.p("clean")[~misread] > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -232,7 +241,9 @@ def test_reasons_in_words():
         "4 or 9: reads 4 at 0.499, 9 at 0.499, labelled 4, 2 of 3 networks agree (others: 9)"
     )
     far = reason(v._facts, 57, "unreadable")
-    assert far.startswith("farther from its nearest than 100.0 % of the images, reads 9 at 0.500")
+    assert far.startswith("reads 9 at 0.500, 4 at 0.300, others at 0.200, labelled 9, 3 of 3")
+    assert far.endswith(", farther from its nearest than 100.0 % of the images")
+    assert "farther" not in reason(v._facts, 0, "unreadable")
     assert reason(v._facts, 0, "clean").startswith("labelled 4, reads 4 at 0.999, 3 of 3")
     for probs, words in (
         ([0.999, 0.001], "labelled 9, reads 4 at 0.999, 9 at 0.001"),

@@ -183,7 +183,7 @@ class Verdicts(Listing):
     def _worth_a_look(self) -> Indices:
         """Those that are not clean, surest first."""
         rows = np.flatnonzero(self.verdict != "clean")
-        return rows[np.argsort(self.probs[rows, 0], kind="stable")]
+        return rows[np.argsort(-self.probs[rows].max(axis=1), kind="stable")]
 
     def _title(self) -> str:
         listed = ", ".join(f"{count:,} {name}" for name, count in self.counts().items())

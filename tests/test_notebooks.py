@@ -17,6 +17,7 @@ NOTEBOOKS = ROOT / "notebooks"
 ARTICLE = "01_the_article.ipynb"
 OWN = "02_your_own_definition.ipynb"
 ALL = "03_all_70000.ipynb"
+PLANTED = "07_planted_truth.ipynb"
 LEFT_OUT = {
     "MNIST": "- MNIST, which is not on this machine",
     "weights": "- the article's weights",
@@ -166,10 +167,31 @@ def test_all_images(tmp_path, places, data, images):
     assert pictures(notebook) == 8
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("places", "data", "images"),
+    [
+        pytest.param((), "digits", 1797, id="digits"),
+        pytest.param(PLACES[:1], "mnist", 7021, id="mnist", marks=pytest.mark.mnist),
+    ],
+)
+def test_planted_truth(tmp_path, places, data, images):
+    """A tenth of MNIST and the article's digits, or the embedded digits."""
+    notebook = execute(PLANTED, tmp_path, *places)
+    check_outputs(notebook)
+    said = texts(notebook)
+    assert f"Dataset('{data}', {images} images" in said
+    assert ("A tenth of MNIST" in said) == (data == "mnist")
+    assert ("Left out: these are digits of MNIST." in said) == (data == "digits")
+    assert ("| 4761 | 9 | stumped |" in said) == (data == "mnist")
+    assert f"planted {images // 40} wrong labels; estimated from the confident joint" in said
+    assert pictures(notebook) >= 10  # one more for every verdict that there is
+
+
 # ---- committed ----
 
 
-@pytest.mark.parametrize("name", [ARTICLE, OWN, ALL])
+@pytest.mark.parametrize("name", [ARTICLE, OWN, ALL, PLANTED])
 def test_committed_with_outputs(name):
     path = NOTEBOOKS / name
     notebook = nbformat.read(path, as_version=4)
@@ -193,6 +215,10 @@ def test_committed_figures_are_those_of_mnist():
     assert "Dataset('mnist', 70000 images" in texts(everything)
     assert "15 networks in " in texts(everything)
     assert pictures(everything) == 8
+    planted = nbformat.read(NOTEBOOKS / PLANTED, as_version=4)
+    assert "Dataset('mnist', 70000 images" in texts(planted)
+    assert texts(planted).count("networks agree") > 24
+    assert pictures(planted) == 13
 
 
 def test_recorded_curve_is_what_the_text_says_of_it():

@@ -81,8 +81,9 @@ def gallery(
 ) -> Figure:
     """The images of a ranking in its order, enlarged without blur, titled ``index (guess->truth)``.
 
-    Wrong guesses have a red title, a star is at images that the network was fitted to. A gallery
-    of "confident_wrong" shows wrong predictions only.
+    Wrong guesses have a red title, a star is at images that the network was fitted to. Of a ranking
+    with intervals, a second line tells the rank and its interval. A gallery of "confident_wrong"
+    shows wrong predictions only.
 
     Parameters
     ----------
@@ -110,10 +111,10 @@ def gallery(
     """
     if isinstance(what, Ranking):
         ranking = what.top()
-        ev, indices = ranking.evidence, ranking.indices
+        ev, indices, second = ranking.evidence, ranking.indices, _ranks(ranking)
         notes = [ranking.note, WHILE_TRAINED if ranking.definition.in_sample else ""]
     elif isinstance(what, Evidence):
-        ev, indices, notes = what, np.arange(what.n), []
+        ev, indices, second, notes = what, np.arange(what.n), [], []
     else:
         raise DTypeError(f"gallery: expected a Ranking or an Evidence, got {type(what).__name__}")
     if ev.images is None:
@@ -130,14 +131,18 @@ def gallery(
     indices = indices[: rows * cols]
     titles = _titles(ev, indices, [f"{names[i]}{mark(ev, i)}" for i in indices.tolist()])
     notes = [note for note in (*notes, legend(ev, indices)) if note]
-    longest = max(map(len, titles), default=0)
+    longest = max(map(len, [*titles, *second]), default=0)
+    # Inches for the title above a picture, and what the picture gets of the height of both.
+    head, share = (0.46, 0.71) if second else (0.32, 0.78)
+    if second:
+        titles = [f"{a}\n{b}" for a, b in zip(titles, second, strict=False)]
     if ax is None:
         height, width = ev.images.shape[1:3]
         column = max(1.35, 0.085 * min(longest, 40))
         picture = 0.85 * column * min(max(height / width, 0.3), 3.0)
         notes = [line for note in notes for line in textwrap.wrap(note, int(14 * column * cols))]
         above = 0.14 * bool(notes) + 0.16 * len(notes)
-        figure = new_figure(0.2 + column * cols, 0.2 + (picture + 0.32) * rows + above)
+        figure = new_figure(0.2 + column * cols, 0.2 + (picture + head) * rows + above)
         ax = figure.subplots()
     ax.set_axis_off()
     if notes:
@@ -147,7 +152,7 @@ def gallery(
     for place, (index, title) in enumerate(zip(indices, titles, strict=True)):
         row, col = divmod(place, cols)
         cell = ax.inset_axes(
-            ((col + 0.06) / cols, 1 - (row + 0.98) / rows, 0.88 / cols, 0.78 / rows)
+            ((col + 0.06) / cols, 1 - (row + 0.98) / rows, 0.88 / cols, share / rows)
         )
         cell.imshow(**_as_picture(ev.images[index]), interpolation="nearest", aspect="equal")
         cell.set_xticks([])
@@ -157,6 +162,14 @@ def gallery(
         right = ev.labels is None or ev.labels[index] == ev.predicted[index]
         cell.set_title(title, fontsize=9, color=INK if right else WRONG, pad=3, parse_math=False)
     return figure_of(ax)
+
+
+def _ranks(ranking: Ranking) -> list[str]:
+    """The rank of every image and its interval, where there is one."""
+    if ranking.rank_low is None or ranking.rank_high is None:
+        return []
+    bounds = zip(ranking.ranks, ranking.rank_low, ranking.rank_high, strict=True)
+    return [f"{rank}. ({low}-{high})" for rank, low, high in bounds]
 
 
 def _titles(ev: Evidence, indices: NDArray[np.intp], names: Sequence[object]) -> list[str]:

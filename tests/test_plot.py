@@ -46,6 +46,18 @@ def cells(figure):
     return figure.axes[0].child_axes
 
 
+def test_a_gallery_tells_the_intervals_of_ranks():
+    members = np.array([[0.9, 0.5, 0.6], [0.9, 0.8, 0.6], [0.8, 0.6, 0.8]])  # p of class 0
+    members = np.stack([members, 1 - members], axis=2)
+    ev = am.Evidence(members.mean(axis=0), members=members, images=np.zeros((3, 8, 8), np.uint8))
+    ranking = am.rank(ev, intervals=True)
+    cells = ranking.gallery().axes[0].child_axes
+    assert [cell.get_title().split("\n") for cell in cells] == [
+        [f"{one.index} (0)", f"{one.rank}. ({one.rank_low}-{one.rank_high})"] for one in ranking
+    ]
+    assert len(ranking.gallery(1, 2).axes[0].child_axes) == 2
+
+
 def test_a_gallery_shows_the_ranking_in_order(ev):
     ranking = am.rank(ev, k=12)
     figure = ranking.gallery()

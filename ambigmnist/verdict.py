@@ -35,6 +35,8 @@ VERDICTS = ("clean", "mislabelled", "ambiguous", "model_weak", "unreadable")
 _FITTED = Path(__file__).with_name("data") / "verdicts.json"
 _NUMBERS = ("low", "high", "middle", "spread", "weights", "bias")
 _STEPS, _CHANGE = 1000, 1e-9  # of the shares' estimation
+# What is known of the shares beforehand, as counts of images: enough to settle the case of a few.
+_BEFOREHAND = 10 * np.array([0.96, 0.01, 0.01, 0.01, 0.01])
 _MORE = {
     "members": "audit(members=3) tells more",
     "dynamics": "audit(history=True) tells more",
@@ -250,8 +252,9 @@ def verdicts(ev: Evidence, *, shares: NDArray[Any] | None = None) -> Verdicts:
     label; of images that nothing was done to and that strong networks doubt, it is only known that
     they are clean, ambiguous or model_weak. The probabilities are carried over to other data by the
     shares that maximise the likelihood (Saerens, Latinne & Decaestecker 2002, Neural Computation
-    14). The verdict is the likeliest one; there is no other threshold. What is unlike anything
-    planted is not known to the model: look at `outliers`, too.
+    14), beforehand 96 % clean and 1 % of each other, with the weight of ten images. The verdict is
+    the likeliest one; there is no other threshold. What is unlike anything planted is not known to
+    the model: look at `outliers`, too.
 
     Examples
     --------
@@ -319,11 +322,13 @@ def _softmax(scores: Floats) -> Floats:
 
 
 def _likeliest_shares(balanced: Floats) -> Floats:
-    """Shares (5,) that make probabilities for equal shares likeliest: expectation maximisation."""
-    shares = np.full(balanced.shape[1], 1 / balanced.shape[1])
+    """Shares (5,) that probabilities for equal shares make likeliest: expectation maximisation."""
+    n, k = balanced.shape
+    shares = np.full(k, 1 / k)
     for _ in range(_STEPS):
         before = shares
-        shares = _times(balanced, shares).mean(axis=0)
+        counts = _times(balanced, shares).sum(axis=0)
+        shares = (counts + _BEFOREHAND) / (n + _BEFOREHAND.sum())
         if np.abs(shares - before).max() < _CHANGE:
             break
     return shares

@@ -63,6 +63,13 @@ if TYPE_CHECKING:
         training_curves,
     )
     from ambigmnist.ranking_stability import Stability, stability
+    from ambigmnist.review import (
+        MergedReviews,
+        Review,
+        apply_review,
+        load_review,
+        merge_reviews,
+    )
     from ambigmnist.reviewing import ReviewCurve, review_curve
     from ambigmnist.verdict import Verdicts, verdicts
 
@@ -98,6 +105,11 @@ _LATER = {
     "training_curves": "plot",
     "Stability": "ranking_stability",
     "stability": "ranking_stability",
+    "MergedReviews": "review",
+    "Review": "review",
+    "apply_review": "review",
+    "load_review": "review",
+    "merge_reviews": "review",
     "ReviewCurve": "reviewing",
     "review_curve": "reviewing",
     "Verdicts": "verdict",
@@ -124,17 +136,20 @@ __all__ = [
     "Evidence",
     "FileError",
     "Heatmap",
+    "MergedReviews",
     "MissingDependencyError",
     "NeighbourLabels",
     "OutOfMemoryError",
     "OutOfRangeError",
     "Ranking",
     "Reliability",
+    "Review",
     "ReviewCurve",
     "ShapeError",
     "Stability",
     "Truth",
     "Verdicts",
+    "apply_review",
     "audit",
     "borda",
     "calibrate",
@@ -155,6 +170,8 @@ __all__ = [
     "load_digits",
     "load_idx",
     "load_mnist",
+    "load_review",
+    "merge_reviews",
     "neighbour_labels",
     "outliers",
     "plant",

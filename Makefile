@@ -31,7 +31,7 @@ $(shell rm -f $(BUILT))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build demo test check bench bench-quick lint format types ctest ctest-asan ctest-tsan symbols \
+.PHONY: help venv build demo test browser check bench bench-quick lint format types ctest ctest-asan ctest-tsan symbols \
     python-checks packages wheel sdist clean
 
 help: ## this list
@@ -64,8 +64,20 @@ $(BUILT): $(CORE) setup.py pyproject.toml
 demo: build ## train, rank, draw: the command with its defaults (ARGS=... adds options)
 	$(BIN)/ambigmnist $(ARGS)
 
-test: build ## the whole test suite (ARGS=... goes to pytest)
+test: build browser ## the whole test suite (ARGS=... goes to pytest)
 	$(BIN)/python -m pytest $(ARGS)
+
+# What the tests of the page need; where it cannot be had, they say that they are skipped.
+BROWSERS := chromium-headless-shell chromium google-chrome
+browser:
+	@for name in $(BROWSERS); do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing chromium-headless-shell for the tests of the page"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -qq -y --no-install-recommends chromium-headless-shell >/dev/null && exit 0; \
+	fi; \
+	echo "NO BROWSER: the tests of the page are skipped" \
+	    "(Debian: apt-get install chromium-headless-shell)" >&2
 
 check: build ## everything: lint, types, C tests under sanitizers, warnings as errors, packages, benchmarks
 	@$(MAKE) --no-print-directory lint
@@ -111,9 +123,9 @@ ctest-tsan: ## the same under the thread sanitizer
 symbols: ## what the core needs from outside: no Python, of libm only sqrt
 	$(CTEST) symbols
 
-# The suite once more in development mode, without what trains to the end; then what depends on the
-# instruction set with each of the others.
-PYTEST_DEV := $(BIN)/python -X dev -b -W error -m pytest -q -m "not slow" $(ARGS)
+# The suite once more in development mode, without what trains to the end or drives a browser; then
+# what depends on the instruction set with each of the others.
+PYTEST_DEV := $(BIN)/python -X dev -b -W error -m pytest -q -m "not slow and not browser" $(ARGS)
 KERNEL_TESTS := $(addprefix tests/test_,$(addsuffix .py,base layers network model rank article \
     gradients dropout_draws training_dynamics))
 python-checks: build

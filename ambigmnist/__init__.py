@@ -65,10 +65,12 @@ if TYPE_CHECKING:
     from ambigmnist.ranking_stability import Stability, stability
     from ambigmnist.review import (
         MergedReviews,
+        Report,
         Review,
         apply_review,
         load_review,
         merge_reviews,
+        report,
     )
     from ambigmnist.reviewing import ReviewCurve, review_curve
     from ambigmnist.verdict import Verdicts, verdicts
@@ -106,10 +108,12 @@ _LATER = {
     "Stability": "ranking_stability",
     "stability": "ranking_stability",
     "MergedReviews": "review",
+    "Report": "review",
     "Review": "review",
     "apply_review": "review",
     "load_review": "review",
     "merge_reviews": "review",
+    "report": "review",
     "ReviewCurve": "reviewing",
     "review_curve": "reviewing",
     "Verdicts": "verdict",
@@ -143,6 +147,7 @@ __all__ = [
     "OutOfRangeError",
     "Ranking",
     "Reliability",
+    "Report",
     "Review",
     "ReviewCurve",
     "ShapeError",
@@ -179,6 +184,7 @@ __all__ = [
     "rank_intervals",
     "register_threadpoolctl",
     "reliability_diagram",
+    "report",
     "review_curve",
     "save_idx",
     "set_num_threads",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ambigmnist._colours import RAMP
 from ambigmnist._folder import FORMAT, SUMMARY, Stage
 from ambigmnist._in_sample import LEGEND, MARK, WHILE_TRAINED
 from ambigmnist.definitions import find
@@ -37,12 +38,6 @@ FORMAT_VERSION = 1
 ENLARGED = 10  # a pixel of an image is this many pixels wide in top/
 DPI = 150
 LEVELS = 16  # shades of a heatmap cell on the page
-RAMP = {
-    "light": "f1f7fb d3eff8 b6eaea 9ce0e2 7fd4da 61c7d4 4ab8d1 32a7ce 2297ca 1c83c6 2471c0 2e5eb9 "
-    "364cad 363c98 342f85 302171",
-    "dark": "23252b 272b46 322e60 3b367a 444096 454fad 3c64bc 2c79c8 098fcf 0ca4cc 06bacc 3accc6 "
-    "6adbb7 9ae6a8 c8ee9e f5f59c",
-}
 HEADINGS = {
     "least_confident": (
         "Least confident",

@@ -1,5 +1,6 @@
 """Review files: what is refused, what is kept, applying and taking back, and merging."""
 
+import copy
 import hashlib
 import json
 from collections import Counter
@@ -8,6 +9,7 @@ from dataclasses import replace
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import review_files
 from hypothesis import given
 from sklearn.metrics import cohen_kappa_score
 
@@ -362,3 +364,26 @@ def test_what_cannot_be_merged():
     assert len(empty) == len(empty.review) == empty.both == 0
     assert np.isnan(empty.kappa)
     assert "0 in conflict" in repr(empty)
+
+
+def test_the_table_that_the_page_shares(tmp_path):
+    """The same files are good and bad for the page (tests/browser)."""
+    _, test = am.load_digits()
+    labels = np.asarray(test.labels).tolist()
+    good = review_files.sound(Pin.of(test).to_json(), labels)
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(good))
+    read = am.load_review(path)
+    assert read.decisions[0].note == review_files.NOTE
+    assert read.to_json() == good
+    for name, change, expected, _ in review_files.BAD:
+        bad = copy.deepcopy(good)
+        change(bad)
+        path.write_text(json.dumps(bad))
+        with pytest.raises(DataError) as caught:
+            am.load_review(path)
+        assert expected in str(caught.value), name
+    for content in review_files.BROKEN:
+        path.write_bytes(content)
+        with pytest.raises(DataError):
+            am.load_review(path)

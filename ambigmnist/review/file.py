@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from ambigmnist._files import PathLike, as_path, atomic_write, read_bytes
 from ambigmnist._idx import idx_bytes
 from ambigmnist._tables import Listing, few
+from ambigmnist._validate import as_images
 from ambigmnist.datasets import Dataset
 from ambigmnist.errors import ArgumentError, DataError, DTypeError
+from ambigmnist.evidence import Evidence
 
 __all__ = ["VERDICTS", "Decision", "Pin", "Review", "load_review"]
 
@@ -49,6 +51,17 @@ class Pin:
     images_sha256: str
     labels_sha256: str
 
+    def to_json(self) -> dict[str, Any]:
+        """The object of the file."""
+        return {
+            "name": self.name,
+            "n": self.n,
+            "shape": list(self.shape),
+            "classes": list(self.classes),
+            "images_sha256": self.images_sha256,
+            "labels_sha256": self.labels_sha256,
+        }
+
     @staticmethod
     def of(dataset: Dataset) -> Pin:
         """The pin of a data set with labels."""
@@ -59,14 +72,28 @@ class Pin:
             )
         if dataset.labels is None or dataset.classes is None:
             raise ArgumentError("dataset: expected labels, got none: pass labels= to Dataset")
-        return Pin(
-            dataset.name,
-            len(dataset),
-            dataset.images.shape[1:],
-            tuple(map(str, dataset.classes.tolist())),
-            hashlib.sha256(idx_bytes(dataset.images)).hexdigest(),
-            labels_sha256(label_numbers(dataset)),
-        )
+        return _pin(dataset.name, dataset.images, dataset.classes, label_numbers(dataset))
+
+    @staticmethod
+    def of_evidence(ev: Evidence, name: str = "") -> Pin:
+        """The pin of the data set that an evidence with images and labels is about."""
+        if ev.images is None:
+            raise ArgumentError("images: expected an evidence with them: pass images= to Evidence")
+        return _pin(name, ev.images, ev.classes, ev.given_index)
+
+
+def _pin(name: str, images: NDArray[Any], classes: NDArray[Any], labels: NDArray[Any]) -> Pin:
+    """The same for grey images with and without an axis of channels."""
+    images = as_images(images)
+    images = images[..., 0] if images.shape[3] == 1 else images
+    return Pin(
+        name,
+        len(images),
+        images.shape[1:],
+        tuple(map(str, classes.tolist())),
+        hashlib.sha256(idx_bytes(images)).hexdigest(),
+        labels_sha256(labels),
+    )
 
 
 def label_numbers(dataset: Dataset) -> NDArray[np.int64]:
@@ -180,18 +207,10 @@ class Review(Listing):
 
     def to_json(self) -> dict[str, Any]:
         """The object of the file."""
-        pin = self.dataset
         return {
             "schema": SCHEMA,
             "version": VERSION,
-            "dataset": {
-                "name": pin.name,
-                "n": pin.n,
-                "shape": list(pin.shape),
-                "classes": list(pin.classes),
-                "images_sha256": pin.images_sha256,
-                "labels_sha256": pin.labels_sha256,
-            },
+            "dataset": self.dataset.to_json(),
             "reviewer": self.reviewer,
             "decisions": [decision.to_json() for decision in self.decisions],
             "history": list(self.history),

@@ -13,7 +13,7 @@ from ambigmnist._tables import Listing, few
 from ambigmnist.errors import ArgumentError, DTypeError
 from ambigmnist.review.file import Decision, Review
 
-__all__ = ["MergedReviews", "merge_reviews"]
+__all__ = ["MergedReviews", "merge_reviews", "said"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,7 +62,7 @@ class MergedReviews(Listing):
             (
                 f"{index:>5}",
                 names[self.opinions[index][0][1].given],
-                *(_said(dict(self.opinions[index]).get(who), names) for who in self.reviewers),
+                *(said(dict(self.opinions[index]).get(who), names) for who in self.reviewers),
             )
             for index in self.conflicts[: few(len(self))].tolist()
         ]
@@ -126,11 +126,11 @@ def merge_reviews(reviews: Iterable[Review]) -> MergedReviews:
     agreed: list[Decision] = []
     opinions: dict[int, tuple[tuple[str, Decision], ...]] = {}
     for index in sorted(set().union(*people.values())):
-        said = tuple((who, judged[index]) for who, judged in people.items() if index in judged)
-        if len({_category(decision) for _, decision in said}) == 1:
-            agreed.append(_averaged([decision for _, decision in said]))
+        judged = tuple((who, one[index]) for who, one in people.items() if index in one)
+        if len({_category(decision) for _, decision in judged}) == 1:
+            agreed.append(_averaged([decision for _, decision in judged]))
         else:
-            opinions[index] = said
+            opinions[index] = judged
     shared = sorted(set.intersection(*(set(judged) for judged in people.values())))
     table = [[_category(judged[index]) for judged in people.values()] for index in shared]
     alike = [len(set(row)) == 1 for row in table]
@@ -214,7 +214,8 @@ def _kappa(table: list[list[Hashable]]) -> float:
     return (observed - chance) / (1 - chance) if chance < 1 else float("nan")
 
 
-def _said(decision: Decision | None, names: tuple[str, ...]) -> str:
+def said(decision: Decision | None, names: tuple[str, ...]) -> str:
+    """A decision in words."""
     if decision is None:
         return ""
     labels = " or ".join(names[label] for label in decision.labels)

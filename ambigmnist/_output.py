@@ -1,8 +1,6 @@
 """What the command leaves behind: the page, the pictures, the tables, the model, the summary."""
 
-import base64
 import csv
-import hashlib
 import io
 import json
 import re
@@ -14,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ambigmnist._colours import RAMP
 from ambigmnist._folder import FORMAT, SUMMARY, Stage
-from ambigmnist._in_sample import LEGEND, MARK, WHILE_TRAINED
-from ambigmnist.definitions import find
-from ambigmnist.heatmap import Heatmap, heatmap
+from ambigmnist.evidence import AXES, Evidence
+from ambigmnist.heatmap import heatmap
 from ambigmnist.plot import data_map, gallery, reliability_diagram, training_curves
 from ambigmnist.ranking import Ranking, _csv_cell, _wrong_note, rank
-from ambigmnist.verdict import verdicts
+from ambigmnist.review.findings import Findings, usual
+from ambigmnist.review.reporting import page
+from ambigmnist.verdict import Verdicts, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ambigmnist.datasets import Dataset
-    from ambigmnist.evidence import Evidence
     from ambigmnist.model import CNN
 
 __all__ = ["Result", "file_names", "write_result"]
@@ -37,33 +34,7 @@ __all__ = ["Result", "file_names", "write_result"]
 FORMAT_VERSION = 1
 ENLARGED = 10  # a pixel of an image is this many pixels wide in top/
 DPI = 150
-LEVELS = 16  # shades of a heatmap cell on the page
-HEADINGS = {
-    "least_confident": (
-        "Least confident",
-        "The model gives even its favourite reading little weight: it can see two things in them, "
-        "or nothing.",
-    ),
-    "confident_wrong": (
-        "Confident, but not what the label says",
-        "The model is sure and disagrees with the label: look for wrong labels here, and for what "
-        "the model has not learned.",
-    ),
-    "confident_learning": (
-        "Labels that others contradict",
-        "Networks that never saw the image read something else than its label, and more surely "
-        "than is usual for what they read: wrong labels come first.",
-    ),
-    "aum": (
-        "Labels that could not be learned",
-        "Networks that were trained on the image with its label still preferred another reading "
-        "on average: wrong labels, and images like no other of their class.",
-    ),
-    "neighbour_disagreement": (
-        "Among others",
-        "The ten images that look most alike to a network have other labels.",
-    ),
-}
+ON_PAGE = 1000  # images that the page shows at most
 
 
 @dataclass(frozen=True)
@@ -78,7 +49,7 @@ class Result:
     """(n,): where the image is within its split."""
     in_sample: list[bool | None]
     """(n,): whether the model was fitted to this image; None if nobody knows."""
-    evidence: "Evidence"
+    evidence: Evidence
     model: "CNN | None"
     """The network, which is kept."""
     audited: "Evidence | None"
@@ -123,19 +94,21 @@ def write_result(stage: Stage, result: Result) -> dict[str, Any]:
         _write_figure(stage, chart.file, chart.draw())
     lists = {name: list(_top_list(stage, result, name, top)) for name, top in tops.items()}
     stage.write("ranking.csv", _ranking_csv(result, rankings))
-    judged: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
+    judged: Verdicts | None = None
     if result.audited is not None:
         result.audited.save(stage.path("evidence.npz"))
         found = verdicts(result.audited)
         found.to_csv(stage.path("verdicts.csv"))
-        judged = {"verdicts": found.counts()}
+        counts = {"verdicts": found.counts()}
+        judged = found if result.audited is result.evidence else None
     if result.model is not None:
         result.model.save(stage.path("model.safetensors"), metadata=result.metadata)
     summary = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         **result.summary,
-        **judged,
+        **counts,
         "top": lists,
         "heatmaps": {
             kind: {"matrix": heat.matrix.tolist(), "counts": heat.counts.tolist()}
@@ -143,7 +116,7 @@ def write_result(stage: Stage, result: Result) -> dict[str, Any]:
         },
         "files": sorted([*stage.names, "index.html", SUMMARY]),
     }
-    stage.write("index.html", _page(result, summary, maps, charts))
+    stage.write("index.html", _page(result, summary, rankings, judged))
     stage.write(SUMMARY, json.dumps(summary, indent=1, allow_nan=False).encode() + b"\n")
     return summary
 
@@ -152,8 +125,6 @@ class Chart(NamedTuple):
     """A picture besides heatmaps and galleries."""
 
     file: str
-    title: str
-    text: str
     draw: "Callable[[], Figure]"
 
 
@@ -162,20 +133,10 @@ def _charts(result: Result) -> list[Chart]:
     if model is not None:
         if len(model.history.get("loss", ())) == 0:
             return []
-        text = "Loss and accuracy by epoch."
-        draw = partial(training_curves, model)
-        return [Chart("training-curves", "How it was trained", text, draw)]
-    text = "How often the networks are right, by how sure they are: on the diagonal, as they say."
-    draw = partial(reliability_diagram, ev)
-    charts = [Chart("reliability", "What the probabilities are worth", text, draw)]
+        return [Chart("training-curves", partial(training_curves, model))]
+    charts = [Chart("reliability", partial(reliability_diagram, ev))]
     if ev.dynamics is not None:
-        text = (
-            "Each image by what networks made of it while they were trained on it: how sure of the "
-            "label on average, and how much that changed. Easy ones lie at the top left, ambiguous "
-            "ones to the right, and at the bottom those that were never believed."
-        )
-        draw = partial(data_map, ev)
-        charts.insert(0, Chart("data-map", "What training saw", text, draw))
+        charts.insert(0, Chart("data-map", partial(data_map, ev)))
     return charts
 
 
@@ -287,69 +248,33 @@ def _enlarged(image: NDArray[Any]) -> bytes:
 
 
 def _page(
-    result: Result, summary: dict[str, Any], maps: dict[str, Heatmap], charts: list[Chart]
+    result: Result,
+    summary: dict[str, Any],
+    rankings: dict[str, Ranking],
+    judged: Verdicts | None,
 ) -> bytes:
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("ambigmnist"),
-        autoescape=select_autoescape(("html.j2",)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
+    """The report, of the images that were ranked, by the definitions asked for first."""
+    ev, model = result.evidence, result.model
+    if model is not None:
+        fields = {name: getattr(ev, name) for name in AXES}
+        fields["embeddings"] = model.embed(result.data.images)
+        ev = Evidence(**fields, classes=ev.classes, provenance=ev.provenance)
+    found = Findings(
+        ev,
+        np.arange(ev.n),
+        ON_PAGE,
+        [*rankings, *(name for name in usual(ev) if name not in rankings)],
+        judged,
+        summary["data"]["title"],
+        model,
     )
-    ramp = {theme: [f"#{c}" for c in colours.split()] for theme, colours in RAMP.items()}
-    style = environment.get_template("index.css.j2").render(ramp=ramp)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    images = result.data.images
-    page = environment.get_template("index.html.j2").render(
-        # Nothing but this folder's pictures and the style sheet above; file: because a page
-        # opened from a disk has no origin that 'self' could name.
-        policy=f"default-src 'none'; img-src 'self' file: data:; style-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'",
-        style=Markup(style),
-        s=summary,
-        headline=_headline(result),
-        lead=_lead(result, summary),
-        notes=result.notes,
-        numbers=list(_numbers(summary)),
-        classes=[str(c) for c in result.evidence.classes],
-        maps=[_map(kind, found) for kind, found in maps.items()],
-        lists=[_list(result, name, summary["top"][name]) for name in result.by],
-        width=images.shape[2] * ENLARGED,
-        height=images.shape[1] * ENLARGED,
-        # Ink on paper in a light room; white on black, as stored, in a dark one.
-        invert=images.ndim == 3 and _mean(images) < 0.5,
-        charts=charts,
-        kept="evidence.npz" if result.model is None else "model.safetensors",
-        provenance=_provenance(summary),
-    )
-    return page.encode()
+    made = [("images", _judged(result, summary)), ("run", _provenance(summary))]
+    made += [*_numbers(summary), *_hashes(summary)]
+    files = [name for name in summary["files"] if "/" not in name and name != "index.html"]
+    return page(found, notes=result.notes, made=made, files=files).encode()
 
 
-def _mean(images: NDArray[Any]) -> float:
-    """From 0, all black, to 1."""
-    return float(images.mean()) / (255 if images.dtype == np.uint8 else 1)
-
-
-def _headline(result: Result) -> str:
-    """The finding in one sentence."""
-    ev = result.evidence
-    wrong = np.flatnonzero(ev.given_index != ev.predicted_index)
-    if len(wrong) == 0:
-        return f"All {ev.n:,} images are read as labelled"
-    subject = f"{len(wrong):,} of {ev.n:,} images {'is' if len(wrong) == 1 else 'are'}"
-    text = f"{subject} not read as labelled"
-    pairs = ev.given_index[wrong] * ev.k + ev.predicted_index[wrong]
-    found, counts = np.unique(pairs, return_counts=True)
-    most = int(np.argmax(counts))
-    if counts[most] > 1:
-        given, predicted = divmod(int(found[most]), ev.k)
-        text += f", most often {ev.classes[given]} as {ev.classes[predicted]}"
-    return text
-
-
-def _lead(result: Result, summary: dict[str, Any]) -> str:
+def _judged(result: Result, summary: dict[str, Any]) -> str:
     parts = " and ".join(
         f"the {len(result.split[result.split == split]):,} {word} images"
         for split, word in (("train", "training"), ("test", "test"))
@@ -365,83 +290,21 @@ def _lead(result: Result, summary: dict[str, Any]) -> str:
         how = f"by a small network trained on its {images:,} training images"
     else:
         how = f"by the network in {model['file']}"
-    return (
-        f"These are {parts} of {summary['data']['title']}, ranked {how}: first those that the "
-        "network would have liked a second opinion on. Look at them, and judge for yourself."
-    )
+    return f"{parts} of {summary['data']['title']}, judged {how}"
 
 
-def _numbers(summary: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _numbers(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for split, found in summary["evaluation"].items():
         split += " (in sample)" if found["in_sample"] else ""
-        yield f"accuracy, {split}", f"{found['accuracy'] * 100:.2f}", "%"
+        yield f"accuracy, {split}", f"{found['accuracy'] * 100:.2f} %"
         loss = found["log_loss"]
-        yield f"log loss, {split}", "infinite" if loss is None else f"{loss:.4f}", ""
-        yield f"wrong, {split}", f"{found['wrong']:,}", f"of {found['images']:,}"
+        yield f"log loss, {split}", "infinite" if loss is None else f"{loss:.4f}"
+        yield f"wrong, {split}", f"{found['wrong']:,} of {found['images']:,}"
 
 
-def _map(kind: str, found: Heatmap) -> dict[str, Any]:
-    """A heatmap as rows of cells; the diagonal is hatched and does not set the scale."""
-    share = kind == "probability"
-    values = found.matrix * 100 if share else found.counts.astype(np.float64)
-    beside = values[~np.eye(len(values), dtype=bool)]
-    most = max(float(beside.max(initial=0)), 1e-300)
-    rows = []
-    for t, row in enumerate(values):
-        cells = []
-        for j, value in enumerate(row):
-            shown = f"{value:.0f}" if value >= 0.5 else ""
-            level = min(int(value / most * LEVELS), LEVELS - 1)
-            cells.append({"text": shown, "style": "d" if t == j else f"s{level}"})
-        rows.append(cells)
-    if share:
-        title = "Where the doubt goes"
-        text = "Of the probability that images of a label give to other classes: per cent of a row."
-    else:
-        title = f"How the {found.among} least sure were read"
-        text = "Images by label and reading; on the diagonal it was right all the same."
-    text += "".join(f" {note.capitalize()}." for note in found._in_sample_notes())
-    return {"title": title, "text": text, "rows": rows, "file": f"heatmap-{kind}"}
-
-
-def _list(result: Result, name: str, items: list[dict[str, Any]]) -> dict[str, Any]:
-    record = find(name)
-    title, text = HEADINGS.get(name, (name.replace("_", " ").capitalize(), ""))
-    if record.wrong_only and len(items) < result.top:
-        text += f" There are {len(items)} such images." if items else " There are none."
-    right = sum(item["given"] == item["predicted"] for item in items)
-    if right:
-        text += f" It reads {right} of these {len(items)} as labelled all the same."
-    shown = [
-        {
-            **item,
-            "src": item["picture"],
-            "mark": MARK if item["in_sample"] else "",
-            "wrong": item["given"] != item["predicted"],
-            "p_given": _percent(item["p_given"]),
-            "p_predicted": _percent(item["p_predicted"]),
-            "score": f"{item['score']:.4g}",
-        }
-        for item in items
-    ]
-    return {
-        "name": name,
-        "title": title,
-        "text": text,
-        "formula": record.formula,
-        "legends": [
-            *([f"{WHILE_TRAINED.capitalize()}."] if record.in_sample else []),
-            *([LEGEND] if any(item["in_sample"] for item in items) else []),
-        ],
-        "images": shown,
-        "file": f"gallery-{name}",
-    }
-
-
-def _percent(p: float) -> str:
-    if p < 0.0005:
-        return "< 0.1 %"
-    return f"{p * 100:.1f} %" if p < 0.9995 or p == 1 else "> 99.9 %"
+def _hashes(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for split, digest in summary["data"]["sha256"].items():
+        yield f"SHA-256, {split}", digest
 
 
 def _provenance(summary: dict[str, Any]) -> str:
@@ -454,6 +317,5 @@ def _provenance(summary: dict[str, Any]) -> str:
     if "audit" in summary:
         made += "".join(f", {name} {value}" for name, value in summary["audit"].items() if value)
     return (
-        f"ambigmnist {summary['version']}, {made}, {summary['threads']} threads, "
-        f"{summary['isa']}. SHA-256 of the data:"
+        f"ambigmnist {summary['version']}, {made}, {summary['threads']} threads, {summary['isa']}"
     )

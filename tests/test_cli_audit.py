@@ -100,9 +100,11 @@ def test_the_page_says_what_is_in_sample(done, folder, tmp_path, capsys):
     out, _ = done
     page = (out / "index.html").read_text()
     assert "by what 2 networks that never saw it made of each" in page
-    assert page.count("In sample: of images while the network was trained on them.") == 1
+    assert "AUM, in sample" in page
+    assert "In sample: of images while the network was trained on them." in page
     assert 'href="evidence.npz"' in page
-    assert 'src="data-map.svg"' in page
+    assert 'href="data-map.svg"' in page
+    assert 'data-cloud="data_map"' in page
     code, printed, _ = run(capsys, *arguments(folder, tmp_path / "out", "--quiet"))
     assert code == 0
     assert "aum: in sample: of images while the network was trained on them" in printed

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ambigmnist.evidence import Evidence, Indices
 
-__all__ = ["cloud", "column", "nearest_of_both", "probabilities", "readings_of"]
+__all__ = ["cloud", "column", "nearest_of_both", "probabilities", "readings_of", "shares"]
 
 _TYPES = {"u8": np.uint8, "u16": np.uint16, "u32": np.uint32, "i32": np.int32, "f32": np.float32}
 _LEAST = 5e-4  # a smaller probability is told only of the label and the first three readings
@@ -22,6 +22,12 @@ def column(values: Any, kind: str) -> dict[str, str]:
     """Numbers, little-endian, as base64."""
     array = np.ascontiguousarray(values, np.dtype(_TYPES[kind]).newbyteorder("<"))
     return {"t": kind, "d": base64.b64encode(array.tobytes()).decode()}
+
+
+def shares(values: NDArray[np.floating]) -> dict[str, str]:
+    """Numbers in 0..1 in units of 1/65535; what is not certain never rounds to 1."""
+    whole = np.rint(np.asarray(values, np.float64).clip(0, 1) * 65535)
+    return column(np.where(values < 1, np.minimum(whole, 65534), whole), "u16")
 
 
 def readings_of(probs: NDArray[np.floating]) -> NDArray[np.intp]:
@@ -40,7 +46,7 @@ def probabilities(ev: Evidence, shown: Indices) -> dict[str, Any]:
     return {
         "start": column(start, "u32"),
         "class": column(which, "u8" if ev.k <= 256 else "u16"),
-        "value": column(np.rint(probs[row, which].clip(0, 1) * 65535), "u16"),
+        "value": shares(probs[row, which]),
     }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore
+from ambigmnist._in_sample import WHILE_TRAINED
 from ambigmnist._rank_intervals import rank_bounds
 from ambigmnist.calibration import Reliability, expected_calibration_error
 from ambigmnist.definitions import Definition, check, find, scores
@@ -22,15 +23,14 @@ from ambigmnist.review.choosing import chosen_images
 from ambigmnist.review.columns import readings_of
 from ambigmnist.review.file import LONGEST_NAME, Pin
 from ambigmnist.reviewing import ReviewCurve, review_curve
-from ambigmnist.verdict import Verdicts, verdicts
+from ambigmnist.verdict import VERDICTS, Verdicts, verdicts
 
 if TYPE_CHECKING:
     from ambigmnist.model import CNN
 
-__all__ = ["Findings", "Order", "title_of"]
+__all__ = ["Findings", "Order", "title_of", "usual"]
 
-# What a report is ordered by where nothing else is asked for, as far as the evidence has it.
-USUAL = (
+_USUAL = (
     "least_confident",
     "confident_wrong",
     "margin",
@@ -41,9 +41,42 @@ USUAL = (
     "neighbour_disagreement",
     "data_map_variability",
 )
+# What to look for in an order, for those who do not read formulas.
+MEANS = {
+    "least_confident": "The model gives even its favourite reading little weight: it can see two "
+    "things in them, or nothing.",
+    "confident_wrong": "The model is sure and disagrees with the label: wrong labels, and what the "
+    "model has not learned.",
+    "margin": "Two readings are almost equally likely.",
+    "entropy": "The probability is spread over many readings.",
+    "confident_learning": "Networks that never saw the image read something else than its label, "
+    "and more surely than is usual for what they read: wrong labels come first.",
+    "aum": "Networks that were trained on the image with its label still preferred another reading "
+    "on average: wrong labels, and images like no other of their class.",
+    "bald": "Several networks are sure, and not of the same.",
+    "neighbour_disagreement": "The ten images that look most alike to a network have other labels.",
+    "data_map_variability": "Training changed its mind about the label again and again.",
+    "p_mislabelled": "It shows something else than its label.",
+    "p_ambiguous": "Two readings are possible.",
+    "p_unreadable": "Nothing can be read in it.",
+}
 _FROM_VERDICTS = ("mislabelled", "ambiguous", "unreadable")
 _SHOWN_AS = {"aum": "AUM", "bald": "BALD", "el2n": "EL2N", "grand": "GraNd", "vog": "VoG"}
 _SOME = 0.005  # of a row of the heatmap of probabilities: a square with a colour
+
+
+def usual(ev: Evidence) -> list[str]:
+    """What a report orders by where nothing is asked for, as far as the evidence can tell it."""
+    names = [name for name in _USUAL if _can(ev, find(name))]
+    return names + [f"p_{name}" for name in _FROM_VERDICTS]
+
+
+def _can(ev: Evidence, record: Definition) -> bool:
+    try:
+        scores(ev, record)
+    except ArgumentError:
+        return False
+    return True
 
 
 def title_of(name: str) -> str:
@@ -61,7 +94,14 @@ class Order:
 
     @property
     def title(self) -> str:
-        return title_of(self.record.name)
+        text = title_of(self.record.name)
+        return f"{text}, in sample" if self.record.in_sample else text
+
+    @property
+    def means(self) -> str:
+        text = MEANS.get(self.record.name, "")
+        note = f"{WHILE_TRAINED[0].upper()}{WHILE_TRAINED[1:]}." if self.record.in_sample else ""
+        return f"{text} {note}".strip()
 
 
 class Findings:
@@ -103,12 +143,10 @@ class Findings:
 
     def _orders(self, by: Sequence[str | Callable[[Evidence], ArrayLike]] | None) -> list[Order]:
         if by is None:
-            records = [find(name) for name in USUAL if self._can(find(name))]
-            records += [self.verdicts.rank(name, 0).definition for name in _FROM_VERDICTS]
-        else:
-            records = [find(one) for one in by]
-            for record in records:
-                check(self.ev, record)
+            by = usual(self.ev)
+        records = [self._of_verdicts(one) or find(one) for one in by]
+        for record in records:
+            check(self.ev, record)
         if not records:
             raise ArgumentError("by: expected at least one definition, got none")
         orders = []
@@ -120,13 +158,10 @@ class Findings:
             orders.append(Order(record, values, indices, ranks))
         return orders
 
-    def _can(self, record: Definition) -> bool:
-        """Whether the evidence has all that a definition looks at."""
-        try:
-            scores(self.ev, record)
-        except ArgumentError:
-            return False
-        return True
+    def _of_verdicts(self, by: object) -> Definition | None:
+        """The definition that "p_ambiguous", say, names."""
+        name = by.removeprefix("p_") if isinstance(by, str) and by.startswith("p_") else ""
+        return self.verdicts.rank(name, 0).definition if name in VERDICTS else None
 
     def _count(self) -> Heatmap:
         return heatmap(self.ev, "count", by=self.orders[0].record)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ambigmnist.review.findings import Findings, Order
 from ambigmnist.review.page_data import count_words
 from ambigmnist.review.sheets import as_tiles, png_uri
 
-__all__ = ["overview"]
+__all__ = ["overview", "probability"]
 
 LEVELS = 16  # shades of a heatmap's square
 MOST_CLASSES = 20  # that a heatmap shows
@@ -24,7 +24,7 @@ CONTACT, CONTACT_COLUMNS, SHEETS = 48, 12, 3
 SHARE = 0.95  # of the wrong labels that are worth finding
 
 
-def overview(found: Findings, details: bool) -> dict[str, Any]:
+def overview(found: Findings, details: bool, made: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Everything for the template but the script's data."""
     ev = found.ev
     return {
@@ -33,12 +33,13 @@ def overview(found: Findings, details: bool) -> dict[str, Any]:
         "headline": _headline(found),
         "lead": _lead(found),
         "numbers": list(_numbers(found)),
-        "made": list(_made(found)),
+        "made": [*_made(found), *made],
         "pin": found.pin,
         "classes": found.pin.classes,
         "orders": [
             {
                 "title": order.title,
+                "means": order.means,
                 "formula": order.record.formula,
                 "range": order.record.range,
                 "source": order.record.source,
@@ -81,7 +82,9 @@ def _lead(found: Findings) -> str:
         if name != "clean" and count
     ]
     text = f"The model reads {wrong:,} of {ev.n:,} otherwise than they are labelled"
-    if wrong:
+    if wrong == 0:
+        text = f"The model reads all of {_images(ev.n)} as labelled"
+    else:
         pairs = (ev.given_index * ev.k + ev.predicted_index)[ev.given_index != ev.predicted_index]
         cells, sizes = np.unique(pairs, return_counts=True)
         t, j = divmod(int(cells[sizes.argmax()]), ev.k)
@@ -90,6 +93,8 @@ def _lead(found: Findings) -> str:
     text += ". "
     if listed:
         text += f"Verdicts: {', '.join(listed)}. "
+    if explained(ev):
+        text += f"{explained(ev).capitalize()}: look at others for what it is worth. "
     if len(found.shown) < ev.n:
         text += f"This file holds {len(found.shown):,} of the images. "
     return text + "Press a square to see its images, then judge for yourself."
@@ -277,6 +282,13 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f} %" if math.isfinite(share) else ""
 
 
+def probability(p: float) -> str:
+    """In per cent; what is not certain is never told as if it were."""
+    if p < 0.0005:
+        return "< 0.1 %"
+    return f"{p * 100:.1f} %" if p < 0.9995 or p == 1 else "> 99.9 %"
+
+
 def _interval(value: float, low: float, high: float) -> str:
     if not math.isfinite(value):
         return ""
@@ -308,7 +320,7 @@ def _contact(found: Findings, order: Order) -> dict[str, Any]:
                 "index": int(i),
                 "given": str(ev.given[i]),
                 "read": str(ev.predicted[i]),
-                "p": _percent(float(ev.probs[i].max())),
+                "p": probability(float(ev.probs[i].max())),
                 "verdict": str(found.verdicts.verdict[i]).replace("_", " "),
             }
             for i in rows

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ambigmnist import __version__
 from ambigmnist.evidence import Indices
-from ambigmnist.review.columns import cloud, column, nearest_of_both, probabilities
+from ambigmnist.review.columns import cloud, column, nearest_of_both, probabilities, shares
 from ambigmnist.review.findings import Findings
 from ambigmnist.review.merging import MergedReviews, said
 from ambigmnist.review.sheets import COLUMNS, PER_SHEET, as_tiles, mostly_dark, sheets
@@ -20,6 +20,7 @@ __all__ = ["clouds_of", "page_data"]
 
 NEIGHBOURS = 4  # pictures for each of two readings
 WITH_NEIGHBOURS = 2000  # of more images only the first have them
+WITH_PATCHES = 500  # the same of what speaks for their readings: 196 passes an image
 
 
 def page_data(found: Findings, details: bool, opinions: MergedReviews | None) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def page_data(found: Findings, details: bool, opinions: MergedReviews | None) ->
         "read": column(ev.predicted_index[shown], "u16"),
         "second": column(found.second, "u16"),
         "verdict": column(codes, "u8"),
-        "p_verdict": column(np.rint(judged.probs[shown].max(axis=1) * 255), "u8"),
+        "p_verdict": shares(judged.probs[shown].max(axis=1)),
         "reason": [judged.reason(i) for i in shown.tolist()],
         "probs": probabilities(ev, shown),
     }
@@ -152,9 +153,13 @@ def _plane(vectors: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float
 
 def _speaks(found: Findings) -> dict[str, Any]:
     assert found.model is not None
-    shown = found.shown
-    levels = patches(
-        found.model, _images(found, shown), found.ev.predicted_index[shown], found.second
-    )
+    shown = found.shown[:WITH_PATCHES]
+    first, second = found.ev.predicted_index[shown], found.second[:WITH_PATCHES]
+    levels = patches(found.model, _images(found, shown), first, second)
     rows, cols = levels.shape[1:]
-    return {"rows": rows, "cols": cols, "levels": column(levels + LEVELS, "u8")}
+    return {
+        "count": len(shown),
+        "rows": rows,
+        "cols": cols,
+        "levels": column(levels + LEVELS, "u8"),
+    }

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ambigmnist.model import CNN
     from ambigmnist.verdict import Verdicts
 
-__all__ = ["Report", "report"]
+__all__ = ["Report", "page", "report"]
 
 # One script, in this order: what a part uses at once stands before it.
 _SCRIPTS = (
@@ -164,13 +164,22 @@ def report(
     if by is not None and (isinstance(by, str | Definition) or callable(by)):
         by = [by]
     found = Findings(ev, candidates, top, by, verdicts, name, model)
-    html = _page(found, bool(details), list(map(str, notes)), opinions)
+    html = page(found, details=bool(details), notes=list(map(str, notes)), opinions=opinions)
     data = html.encode()
     atomic_write(target, data)
     return Report(target, len(found.shown), len(data))
 
 
-def _page(found: Findings, details: bool, notes: list[str], opinions: MergedReviews | None) -> str:
+def page(
+    found: Findings,
+    *,
+    details: bool = True,
+    notes: Sequence[str] = (),
+    opinions: MergedReviews | None = None,
+    made: Sequence[tuple[str, str]] = (),
+    files: Sequence[str] = (),
+) -> str:
+    """The HTML text. `made`: lines about how; `files`: names of files that lie beside it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
     from markupsafe import Markup
 
@@ -193,7 +202,8 @@ def _page(found: Findings, details: bool, notes: list[str], opinions: MergedRevi
         style=Markup(style),
         data=Markup(_json(page_data(found, details, opinions))),
         notes=notes,
-        **overview(found, details),
+        files=files,
+        **overview(found, details, made),
     )
 
 

@@ -37,8 +37,10 @@ function panel(n) {
   if (!N) return;
   const d = decided(n), g = GIVEN[n], o = rival(n), id = where(n);
   setText(P.title, '#' + id);
-  draw(P.shot, n, P.speak?.ariaPressed === 'true').ariaLabel = `image ${id}, enlarged`;
-  if (P.speak) {
+  const speaks = !!P.speak && n < D.speaks.count;
+  draw(P.shot, n, speaks && P.speak.ariaPressed === 'true').ariaLabel = `image ${id}, enlarged`;
+  if (P.speak) P.speak.hidden = !speaks;
+  if (speaks) {
     fill(P.speak, 'What speaks for', h('span', {class: 'sw'}), named(C[READ[n]]), ' and',
       h('span', {class: 'sw two'}), named(C[SECOND[n]]));
   }
@@ -65,7 +67,7 @@ const said = (who, what, cls = '') => h('span', {}, who + ' ', h('b', {class: cl
 const readAs = (n, d) => [said('label', C[GIVEN[n]]), said('model', C[READ[n]], GIVEN[n] === READ[n] ? '' : 'wrong'),
   d && said('you', words(d))];
 const reasons = n => [glyph(VERDICT[n]), h('b', {}, VERDICTS[VERDICT[n]][2]),
-  ` ${pct(P_VERDICT[n] / 255)}. `, named(D.reason[n])];
+  ` ${pct(P_VERDICT[n] / 65535)}. `, named(D.reason[n])];
 
 function bars(n) {
   const top = readings(n).slice(0, 3);

@@ -9,6 +9,7 @@ import numpy as np
 
 from ambigmnist._command_io import put
 from ambigmnist._command_plant import TRUTH
+from ambigmnist._command_report import evidence_of
 from ambigmnist.errors import ArgumentError, DataError
 
 __all__ = ["run_evaluate"]
@@ -25,10 +26,9 @@ OF_KIND = {
 def run_evaluate(args: argparse.Namespace) -> None:
     """Prints a table."""
     from ambigmnist.evaluation import evaluate
-    from ambigmnist.evidence import Evidence
     from ambigmnist.planting import Truth
 
-    ev = Evidence.load(_inside(args.evidence, "evidence.npz"))
+    ev = evidence_of(args.evidence)
     truth = Truth.from_csv(_inside(args.truth, TRUTH))
     if len(truth) != ev.n:
         raise DataError(

@@ -41,6 +41,8 @@ commands:
                                saw it (ambigmnist audit --help)
   ambigmnist plant ...         a copy of the data with wrong labels and unclear images, to test with
   ambigmnist evaluate ...      how well an audit of such a copy finds them
+  ambigmnist report ...        the page of an audit: to look, judge and correct
+  ambigmnist review ...        merge what several people judged there; apply it to the data
   ambigmnist doctor [--json]   what this installation can do, where data was found, a self-test
 
 exit codes: 0 done, 1 failed (data, disk), 2 usage, 130 interrupted"""
@@ -56,6 +58,20 @@ numbers of images, or shares of all below 1. Data as in ambigmnist --help."""
 EVALUATE = """\
 How well an audit finds what was planted: average precision, AUROC, best F1, precision and recall
 at k, with bootstrap intervals over the images."""
+
+REPORT = """\
+Write one HTML file to look at the images of an audit, judge and correct them: offline, without a
+server. What is judged in it is exported as a review file, for ambigmnist review."""
+REVIEW = """\
+Merge the review files of several people, or apply one to the data that it is about."""
+MERGE = """\
+Put the decisions of several people about the same data together: what they agree on goes into one
+review file; the conflicts are printed, with the agreement beyond chance (Cohen's kappa of two,
+Fleiss's of more), and make a page of their own with --report."""
+APPLY = """\
+Write the data with the labels that a review decided on, in a folder that --data takes, and
+weights.npz with soft labels and weights for training. Refused for other data than were reviewed;
+applying twice changes no more than once. Data as in ambigmnist --help."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,6 +111,17 @@ def _run(argv: list[str]) -> int:
         from ambigmnist._command_evaluate import run_evaluate
 
         run_evaluate(_evaluate_parser().parse_args(argv[1:]))
+        return 0
+    if argv[:1] == ["report"]:
+        from ambigmnist._command_report import run_report
+
+        run_report(_report_parser().parse_args(argv[1:]))
+        return 0
+    if argv[:1] == ["review"]:
+        from ambigmnist import _command_review
+
+        args = _review_parser().parse_args(argv[1:])
+        {"merge": _command_review.run_merge, "apply": _command_review.run_apply}[args.job](args)
         return 0
     from ambigmnist._command_find import find
 
@@ -259,6 +286,71 @@ def _evaluate_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _report_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ambigmnist report",
+        description=REPORT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("evidence", type=Path, help="evidence.npz of an audit, or the folder that it wrote")
+    add("--out", type=_path, default="report.html", metavar="FILE", help="default: report.html")
+    add("--top", type=_positive, default=1000, metavar="N", help="images at most (default: 1000)")
+    add(
+        "--by",
+        action="append",
+        metavar="DEFINITION",
+        help="an order; repeatable, the first is that of the start (default: all usual ones)",
+    )
+    add("--no-details", action="store_true", help="without neighbours: a third of the size")
+    add("--name", default="", help="of the data, as the page shows it")
+    add(
+        "--conflicts",
+        nargs="+",
+        type=Path,
+        metavar="REVIEW",
+        help="only images that these review files judge differently",
+    )
+    add("--threads", type=_positive, metavar="N", help="results do not depend on it")
+    _add_version(parser)
+    return parser
+
+
+def _review_parser() -> argparse.ArgumentParser:
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="ambigmnist review", description=REVIEW, allow_abbrev=False
+    )
+    _add_version(parser)
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="merge|apply")
+    merge = jobs.add_parser("merge", description=MERGE, formatter_class=shape, allow_abbrev=False)
+    add = merge.add_argument
+    add("reviews", nargs="+", type=Path, metavar="REVIEW", help="review files of the same data")
+    add("--out", type=_path, default="merged.json", metavar="FILE", help="default: merged.json")
+    add("--report", type=Path, metavar="FILE", help="write a page of the conflicts")
+    add("--evidence", type=Path, metavar="AUDIT", help="for --report: evidence.npz or its folder")
+    add("--json", action="store_true", help="print JSON instead of a table")
+    apply = jobs.add_parser("apply", description=APPLY, formatter_class=shape, allow_abbrev=False)
+    add = apply.add_argument
+    add("review", type=Path, metavar="REVIEW", help="a review file")
+    add("--data", default="auto", metavar="auto|mnist|digits|PATH", help="default: auto")
+    add(
+        "--out", default="ambigmnist-corrected", metavar="DIR", help="default: ambigmnist-corrected"
+    )
+    add("--undo", action="store_true", help="take the decisions back")
+    add(
+        "--ambiguous",
+        default="keep",
+        choices=("keep", "class"),
+        help="images of two readings keep their label, or get a class of their own (default: keep)",
+    )
+    add("--npz", action="store_true", help="data.npz instead of four IDX files")
+    add("--json", action="store_true", help="print summary.json instead of a table")
+    add("--quiet", action="store_true", help="no progress; warnings and errors still show")
+    return parser
+
+
 def _doctor_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ambigmnist doctor",
@@ -273,6 +365,12 @@ def _add_version(parser: argparse.ArgumentParser) -> None:
     from ambigmnist import __version__
 
     parser.add_argument("--version", action="version", version=f"ambigmnist {__version__}")
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected the name of a file, got nothing")
+    return Path(text)
 
 
 def _positive(text: str) -> int:

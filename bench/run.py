@@ -1,6 +1,6 @@
 """Creates build/peers, the peers' own environment, and runs the benchmarks there.
 
-    python bench/run.py [roofline] [compare] [rank] [audit] [--quick | --full] [--threads 2]
+    python bench/run.py [roofline] [compare] [rank] [audit] [page] [--quick | --full] [--threads 2]
                         [--rounds 7]
 
 Where the peers cannot be installed, what needs none is run; with CI=true that is a failure. The
@@ -18,8 +18,9 @@ from pathlib import Path
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
 PEERS = ROOT / "build" / "peers"
-ALL = ("roofline", "compare", "rank", "audit")
-WITHOUT_PEERS = {"roofline": [], "audit": [], "compare": ["--peers"]}  # and the options that say so
+ALL = ("roofline", "compare", "rank", "audit", "page")
+# What needs no peers, and the options that say so.
+WITHOUT_PEERS = {"roofline": [], "audit": [], "page": [], "compare": ["--peers"]}
 
 
 def peers_python() -> Path | None:
@@ -70,6 +71,10 @@ def main() -> int:
             continue
         print(f"\n== {name}", flush=True)
         without = WITHOUT_PEERS[name] if python is None else []
+        if name == "page":  # a browser is its peer, and the environment of the tests drives it
+            command = [sys.executable, BENCH / "page.py", *["--quick"] * options.quick]
+            codes.append(subprocess.run(command, env=env, cwd=ROOT).returncode)
+            continue
         command = [python or sys.executable, BENCH / f"{name}.py", *common]
         command += [*special.get(name, []), *without]
         codes.append(subprocess.run(command, env=env, cwd=ROOT).returncode)

@@ -244,7 +244,7 @@ def test_other_data_are_refused():
         (am.Dataset(data.images, labels), "labels that were reviewed"),
         (am.Dataset(data.images, kept), "image 2: expected label 2, as it was reviewed"),
         (data[:-1], "number of images is 11, not 12"),
-        (am.Dataset(data.images, data.labels, classes=range(5)), "the classes"),
+        (am.Dataset(data.images, data.labels, classes=range(6)), "the classes"),
         (am.Dataset(data.images), "labels"),
     ):
         for apply in (am.apply_review, soft_labels, sample_weight):
@@ -387,3 +387,38 @@ def test_the_table_that_the_page_shares(tmp_path):
         path.write_bytes(content)
         with pytest.raises(DataError):
             am.load_review(path)
+
+
+@pytest.mark.parametrize("classes", [(0, 1, 2, 3), ("a", "b", "c", "d")])
+def test_a_class_for_ambiguous_images(classes):
+    data = dataset(classes=classes)
+    judged = review(
+        data,
+        decision(1, 1, "relabel", (3,)),
+        decision(2, 2, "ambiguous", (2, 3)),
+        decision(5, 1, "unreadable"),
+    )
+    found = am.apply_review(data, judged, ambiguous="class")
+    extra = 4 if classes[0] == 0 else "ambiguous"
+    assert found.classes.tolist() == [*classes, extra]
+    changed = np.flatnonzero(found.labels != data.labels)
+    assert {i: found.labels[i] for i in changed} == {1: classes[3], 2: extra}
+    again = am.apply_review(found, judged, ambiguous="class")
+    assert (again.labels == found.labels).all()
+    assert (am.apply_review(found, judged).labels == am.apply_review(data, judged).labels).all()
+    before = am.apply_review(found, judged, undo=True)
+    assert before.classes.tolist() == list(classes)
+    assert (before.labels == data.labels).all()
+    with pytest.raises(ArgumentError, match="expected 'keep' or 'class', got 'drop'"):
+        am.apply_review(data, judged, ambiguous="drop")
+    other = found.labels.copy()
+    other[7] = extra  # nobody decided that
+    with pytest.raises(ArgumentError, match="expected the labels that were reviewed"):
+        am.apply_review(am.Dataset(data.images, other, classes=found.classes), judged)
+
+
+def test_an_ambiguous_class_that_is_there_already():
+    data = dataset(classes=("ambiguous", "b", "c", "d"))
+    judged = review(data, decision(2, 2, "ambiguous", (2, 3)))
+    with pytest.raises(ArgumentError, match="there is a class 'ambiguous' already"):
+        am.apply_review(data, judged, ambiguous="class")

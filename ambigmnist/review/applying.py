@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,12 +15,17 @@ from ambigmnist.review.file import Pin, Review, label_numbers, labels_sha256
 __all__ = ["apply_review", "sample_weight", "soft_labels"]
 
 
-def apply_review(dataset: Dataset, review: Review, *, undo: bool = False) -> Dataset:
+AMBIGUOUS = "ambiguous"  # the name of the extra class; of numbers: the one after the largest
+
+
+def apply_review(
+    dataset: Dataset, review: Review, *, undo: bool = False, ambiguous: str = "keep"
+) -> Dataset:
     """The data set with the labels that a review decided on.
 
     Applying twice changes no more than applying once, and ``undo=True`` gives back the labels of
-    before. Only "relabel" changes a label; what else a review knows is for `soft_labels` and
-    `sample_weight`.
+    before. Only "relabel" changes a label, and where asked for "ambiguous"; what else a review
+    knows is for `soft_labels` and `sample_weight`.
 
     Parameters
     ----------
@@ -29,6 +36,9 @@ def apply_review(dataset: Dataset, review: Review, *, undo: bool = False) -> Dat
         From `load_review`, or ``merge_reviews(...).review``.
     undo : bool
         Take the decisions back.
+    ambiguous : {"keep", "class"}
+        What becomes of images with two readings: they keep their label, or go into a class of
+        their own, the last, "ambiguous" or, where classes are numbers, the next number.
 
     Returns
     -------
@@ -52,18 +62,38 @@ def apply_review(dataset: Dataset, review: Review, *, undo: bool = False) -> Dat
     >>> bool((am.apply_review(corrected, review, undo=True).labels == test.labels).all())
     True
     """
+    if ambiguous not in ("keep", "class"):
+        raise ArgumentError(f"ambiguous: expected 'keep' or 'class', got {ambiguous!r}")
     numbers = _before(dataset, review)
+    assert dataset.classes is not None
+    classes = dataset.classes[: len(review.dataset.classes)]
+    extra = len(classes)
+    if ambiguous == "class" and not undo:
+        classes = np.append(classes, _extra(classes))
     if not undo:
         for decision in review.decisions:
-            numbers[decision.index] = decision.target
-    assert dataset.classes is not None
+            if decision.verdict == "ambiguous" and len(classes) > extra:
+                numbers[decision.index] = extra
+            else:
+                numbers[decision.index] = decision.target
     return Dataset(
         dataset.images,
-        dataset.classes[numbers],
-        classes=dataset.classes,
+        classes[numbers],
+        classes=classes,
         name=dataset.name,
         split=dataset.split,
     )
+
+
+def _extra(classes: NDArray[Any]) -> Any:
+    """The value of the class of ambiguous images."""
+    if classes.dtype.kind == "i":
+        return int(classes.max(initial=-1)) + 1
+    if AMBIGUOUS in classes:
+        raise ArgumentError(
+            f"ambiguous: expected 'keep', got 'class', and there is a class {AMBIGUOUS!r} already"
+        )
+    return AMBIGUOUS
 
 
 def soft_labels(dataset: Dataset, review: Review) -> NDArray[np.float64]:
@@ -135,9 +165,12 @@ def _before(dataset: Dataset, review: Review) -> NDArray[np.int64]:
             "am.load_review(path) gives one"
         )
     pin, found = review.dataset, Pin.of(dataset)
+    names, more = found.classes[: len(pin.classes)], found.classes[len(pin.classes) :]
+    assert dataset.classes is not None
+    extended = len(more) == 1 and more[0] == str(_extra(dataset.classes[:-1]))
     facts = (
         ("the number of images", found.n, pin.n),
-        ("the classes", " ".join(found.classes), " ".join(pin.classes)),
+        ("the classes", " ".join(names if extended else found.classes), " ".join(pin.classes)),
         ("the SHA-256 of the images", found.images_sha256, pin.images_sha256),
     )
     for what, got, expected in facts:
@@ -149,12 +182,13 @@ def _before(dataset: Dataset, review: Review) -> NDArray[np.int64]:
             )
     numbers = label_numbers(dataset)
     for decision in review.decisions:
-        if numbers[decision.index] == decision.target:
+        own_class = decision.verdict == "ambiguous" and numbers[decision.index] == len(names)
+        if own_class or numbers[decision.index] == decision.target:
             numbers[decision.index] = decision.given
         if numbers[decision.index] != decision.given:
             raise ArgumentError(
                 f"dataset: image {decision.index}: expected label {pin.classes[decision.given]}, "
-                f"as it was reviewed, got {pin.classes[numbers[decision.index]]}"
+                f"as it was reviewed, got {found.classes[numbers[decision.index]]}"
             )
     if labels_sha256(numbers) != pin.labels_sha256:
         raise ArgumentError(

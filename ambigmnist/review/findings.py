@@ -80,7 +80,8 @@ def _can(ev: Evidence, record: Definition) -> bool:
 
 
 def title_of(name: str) -> str:
-    return _SHOWN_AS.get(name, name.replace("_", " ").capitalize())
+    text = f"likely {name[2:]}" if name.startswith("p_") else name
+    return _SHOWN_AS.get(name, text.replace("_", " ").capitalize())
 
 
 @dataclass(frozen=True)

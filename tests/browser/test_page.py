@@ -275,6 +275,9 @@ def test_data_map_and_curves(digits, tmp_path, opened):
     am.report(ev, tmp_path / "r.html", top=60)
     page = opened(tmp_path / "r.html", "#model")
     assert page.locator("canvas[data-cloud]").count() == 2
+    inked = """c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(v => v)"""
+    for cloud in page.locator("canvas[data-cloud]").all():
+        assert cloud.evaluate(inked)
     where = page.evaluate("""() => {
         const c = document.querySelector('[data-cloud=data_map]'), d = D.clouds.data_map;
         const at = (axis, room) => 12 + column(d[axis])[5] / 65535 * (room - 24);

@@ -1,6 +1,7 @@
 // What the file knows. Images are numbered 0..N-1 here ("n"), by their index in the data outside.
 
 const D = JSON.parse($('#data').textContent);
+$('#data').textContent = ''; // megabytes that nobody reads again
 const TYPES = {u8: Uint8Array, u16: Uint16Array, u32: Uint32Array, i32: Int32Array, f32: Float32Array};
 
 function column({t, d}) {

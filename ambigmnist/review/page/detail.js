@@ -67,7 +67,7 @@ const said = (who, what, cls = '') => h('span', {}, who + ' ', h('b', {class: cl
 const readAs = (n, d) => [said('label', C[GIVEN[n]]), said('model', C[READ[n]], GIVEN[n] === READ[n] ? '' : 'wrong'),
   d && said('you', words(d))];
 const reasons = n => [glyph(VERDICT[n]), h('b', {}, VERDICTS[VERDICT[n]][2]),
-  ` ${pct(P_VERDICT[n] / 65535)}. `, named(D.reason[n])];
+  ` ${pct(P_VERDICT[n] / 65535)}: `, named(D.reason[n])];
 
 function bars(n) {
   const top = readings(n).slice(0, 3);

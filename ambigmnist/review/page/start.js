@@ -50,9 +50,10 @@ root.style.colorScheme = store.get('ambigmnist.theme', matchMedia('(prefers-colo
 buildPanel();
 connect();
 Promise.all(sheets.map((sheet, k) => { sheet.src = D.sheets[k]; return sheet.decode(); })).then(() => {
+  D.sheets = null;
   recall();
   if (!store.set(`${KEY}.test`, 1)) banner('This browser keeps no data for this file: export before you close the page.');
   store.remove(`${KEY}.test`);
+  root.dataset.ready = ''; // what it hides has no size to draw in
   if (follow()) select(S.sel, true);
-  root.dataset.ready = '';
 }, error => banner(`The pictures of this file cannot be shown: ${error.message}`));

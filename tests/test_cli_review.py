@@ -12,6 +12,7 @@ from ambigmnist import cli
 from ambigmnist.review import Decision, Pin, Review
 
 AT = "2026-01-31T12:00:00Z"
+KINDS = ("images-idx3", "labels-idx1")
 
 
 def run(capsys, *args):
@@ -97,8 +98,8 @@ def test_apply_and_undo(data, tmp_path, capsys, part):
     code, text, err = run(capsys, *args, "--out", out)
     assert (code, err) == (0, "")
     assert "2 labels changed" in text
-    found = am.load_idx(out / f"{'t10k' if part == 'test' else 'train'}-images-idx3-ubyte",
-                        out / f"{'t10k' if part == 'test' else 'train'}-labels-idx1-ubyte")  # fmt: skip
+    names = [f"{'t10k' if part == 'test' else 'train'}-{kind}-ubyte" for kind in KINDS]
+    found = am.load_idx(*(out / name for name in names))
     before = data[1] if part == "test" else data[0]
     assert np.array_equal(found.images, before.images)
     assert np.flatnonzero(found.labels != before.labels).tolist() == [3, 5]
@@ -116,8 +117,7 @@ def test_apply_and_undo(data, tmp_path, capsys, part):
     assert code == 0
     for name in ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"):
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes()
-    undone = am.load_idx(tmp_path / "undone" / "train-images-idx3-ubyte",
-                         tmp_path / "undone" / "train-labels-idx1-ubyte")  # fmt: skip
+    undone = am.load_idx(*(tmp_path / "undone" / f"train-{kind}-ubyte" for kind in KINDS))
     assert np.array_equal(undone.labels, data[0].labels)
 
 

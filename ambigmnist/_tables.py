@@ -18,14 +18,21 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def html_table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
-    """Every cell is escaped."""
+def html_table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    caption: str = "",
+    pictures: Sequence[str] | None = None,
+) -> str:
+    """Every cell is escaped; `pictures`, one per row, are HTML already and come first."""
     from html import escape  # 2 ms that only a notebook needs
 
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
+    lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    if pictures is not None:
+        head = f"<th></th>{head}"
+        lines = [f"<td>{one}</td>{line}" for one, line in zip(pictures, lines, strict=True)]
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -59,6 +66,10 @@ class Listing(ABC):
         left = len(self) - few(len(self))
         return f"... {left} more" if left else ""
 
+    def _pictures(self) -> Sequence[str] | None:
+        """One per row of the table, as HTML, where there are pictures."""
+        return None
+
     def _legend(self) -> str:
         """What a mark in the table means, where there is one."""
         return ""
@@ -70,4 +81,4 @@ class Listing(ABC):
 
     def _repr_html_(self) -> str:
         lines = "".join(f"<p>{line}</p>" for line in (self._more(), self._legend()) if line)
-        return html_table(*self._table(), self._title()) + lines
+        return html_table(*self._table(), self._title(), self._pictures()) + lines

@@ -203,6 +203,23 @@ class Dataset:
             parts.append(f"split {listed}" if listed else "split none")
         return f"Dataset({', '.join(parts)})"
 
+    def _repr_html_(self) -> str:
+        """The text, and the first images of every class in turn."""
+        from html import escape
+
+        from ambigmnist._thumbnails import SHOWN, picture, strip
+
+        rows = np.arange(min(len(self), SHOWN))
+        if self.labels is not None and len(self):
+            _, numbers = np.unique(self.labels, return_inverse=True)
+            order = np.argsort(numbers, kind="stable")  # by class, then by index
+            starts = np.searchsorted(numbers[order], numbers[order])
+            place = np.arange(len(self)) - starts  # of each image within its class
+            rows = order[np.argsort(place, kind="stable")][:SHOWN]
+        titles = [str(i) if self.labels is None else str(self.labels[i]) for i in rows]
+        shown = [picture(as_images(self.images[i : i + 1])[0], f"image {i}") for i in rows]
+        return f"<p>{escape(repr(self))}</p>{strip(shown, titles)}"
+
 
 def _read_only(array: Array | None) -> Array | None:
     if array is None:

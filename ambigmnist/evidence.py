@@ -552,6 +552,25 @@ class Evidence:
             text += "\n  " + (explained(self) or "out of sample")
         return text
 
+    def _repr_html_(self) -> str:
+        """The text, and the images that the model is least sure of."""
+        from html import escape
+
+        from ambigmnist._thumbnails import SHOWN, of_evidence, strip
+        from ambigmnist.ranking import rank
+
+        first = rank(self, k=SHOWN).indices.tolist() if self.n else []
+        pictures = of_evidence(self, first)
+        text = f"<pre>{escape(repr(self))}</pre>"
+        if not pictures:
+            return text
+        read = self.predicted[first].tolist()
+        titles = [str(r) for r in read]
+        if self.labels is not None:
+            given = self.labels[first].tolist()
+            titles = [f"{r} → {g}" for r, g in zip(read, given, strict=True)]
+        return f"{text}<p>least confident, read → label:</p>{strip(pictures, titles)}"
+
 
 def as_evidence(ev: Any, name: str = "ev") -> Evidence:
     """`ev`, if it is one; DTypeError otherwise."""

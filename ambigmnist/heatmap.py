@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ambigmnist import _ambigcore
+from ambigmnist._colours import shade
 from ambigmnist._in_sample import WHILE_TRAINED, explained, share
-from ambigmnist._tables import html_table, text_table
+from ambigmnist._tables import text_table
 from ambigmnist._validate import as_int
 from ambigmnist.config import resolve_threads
 from ambigmnist.definitions import Definition, check, find, is_row_score, top
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Heatmap", "Summary", "heatmap", "summarise"]
 
+_EXAMPLES = 8  # cells of which a notebook shows an image
 _ONE = 2.0**32  # a probability of 1 in the core's sums
 
 
@@ -93,11 +95,20 @@ class Heatmap:
         shown = ", ".join(str(c) for c in self.classes[:12])
         raise ArgumentError(f"{name}: expected one of the classes {shown}, got {value!r}")
 
-    def plot(self, ax: Axes | None = None) -> Figure:
-        """Draws it; returns the figure, never shows it."""
+    def plot(self, ax: Axes | None = None, *, cmap: Any = None, colorbar: bool = True) -> Figure:
+        """Draws it; returns the figure, never shows it.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            Where to draw; a new figure by default.
+        cmap : str or matplotlib Colormap, optional
+            By default that of the report: perceptually uniform, light for little.
+        colorbar : bool
+        """
         from ambigmnist.plot import draw_heatmap
 
-        return draw_heatmap(self, ax=ax)
+        return draw_heatmap(self, ax=ax, cmap=cmap, colorbar=colorbar)
 
     def _title(self) -> str:
         notes = self._in_sample_notes()
@@ -124,7 +135,39 @@ class Heatmap:
         return f"{title}\n{text_table(*self._table())}"
 
     def _repr_html_(self) -> str:
-        return html_table(*self._table(), self._title())
+        """The table, shaded, and the first image of each of the largest cells off the diagonal."""
+        from html import escape
+
+        header, rows = self._table()
+        top = float(self.matrix.max(initial=0)) or 1.0
+        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+        lines = []
+        for row, values in zip(rows, self.matrix.tolist(), strict=True):
+            cells = "".join(
+                f'<td style="{shade(value / top)}">{escape(cell)}</td>'
+                for cell, value in zip(row[1:], values, strict=True)
+            )
+            lines.append(f"<tr><th>{escape(row[0])}</th>{cells}</tr>")
+        return (
+            f"<table><caption>{escape(self._title())}</caption><thead><tr>{head}</tr></thead>"
+            f"<tbody>{''.join(lines)}</tbody></table>{self._examples()}"
+        )
+
+    def _examples(self) -> str:
+        """Of each of the largest cells off the diagonal the first image."""
+        from ambigmnist._thumbnails import of_evidence, strip
+
+        beside = self.matrix * ~np.eye(len(self.matrix), dtype=bool)
+        order = np.argsort(-beside, axis=None, kind="stable")[:_EXAMPLES]
+        first, titles = [], []
+        for cell in order.tolist():
+            t, j = divmod(cell, len(self.classes))
+            found = self.cell(self.classes[t], self.classes[j]) if beside[t, j] > 0 else ()
+            if len(found):
+                first.append(int(found.indices[0]))  # type: ignore[union-attr]
+                titles.append(f"{self.classes[t]} → {self.classes[j]}")
+        pictures = of_evidence(self._evidence, first)
+        return f"<p>label → prediction:</p>{strip(pictures, titles)}" if pictures else ""
 
 
 def heatmap(

@@ -443,6 +443,11 @@ class CNN:
                 shown.append(f"{name}={value!r}")
         return f"CNN({', '.join(shown)}, seed={self.seed})"
 
+    def _repr_html_(self) -> str:
+        from ambigmnist._thumbnails import of_network
+
+        return of_network(self)
+
     def save(self, path: PathLike, *, metadata: Mapping[str, str] | None = None) -> None:
         """Write weights, layers, classes and history to a safetensors file, atomically.
 

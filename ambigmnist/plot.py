@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ambigmnist._colours import colormap, readable_ink
 from ambigmnist._figures import (
     FAINT,
     INK,
@@ -180,7 +181,9 @@ def _titles(ev: Evidence, indices: NDArray[np.intp], names: Sequence[object]) ->
     return [f"{name} ({a}->{b})" for name, a, b in zip(names, guesses, truths, strict=True)]
 
 
-def draw_heatmap(heatmap: Heatmap, ax: Axes | None = None) -> Figure:
+def draw_heatmap(
+    heatmap: Heatmap, ax: Axes | None = None, *, cmap: Any = None, colorbar: bool = True
+) -> Figure:
     """A heatmap, with a number in every cell that is not empty; the figure is returned.
 
     The diagonal of "probability" is zero by definition and left blank. Of "count", colours show
@@ -191,6 +194,8 @@ def draw_heatmap(heatmap: Heatmap, ax: Axes | None = None) -> Figure:
     heatmap : Heatmap
     ax : matplotlib Axes, optional
         Where to draw; a new figure by default.
+    cmap, colorbar
+        As of `Heatmap.plot`.
     """
     k = len(heatmap.classes)
     names = [str(c) for c in heatmap.classes]
@@ -203,7 +208,13 @@ def draw_heatmap(heatmap: Heatmap, ax: Axes | None = None) -> Figure:
         figure = figure_of(ax)
     import matplotlib
 
-    colors = matplotlib.colormaps["viridis"].with_extremes(bad="#ececec")
+    try:
+        colors = colormap() if cmap is None else matplotlib.colormaps.get_cmap(cmap)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"cmap: expected a colormap of matplotlib or its name: {error}"
+        ) from None
+    colors = colors.with_extremes(bad="#ececec")
     blank = heatmap.kind == "probability"
     values = np.ma.array(heatmap.matrix, mask=np.eye(k, dtype=bool) & blank)
     top = float(heatmap.matrix.max()) or 1.0
@@ -226,6 +237,8 @@ def draw_heatmap(heatmap: Heatmap, ax: Axes | None = None) -> Figure:
         _rule_cells(ax, k)
     if k <= 15:
         _write_numbers(ax, heatmap, colors, top)
+    if not colorbar:
+        return figure
     bar = figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03, aspect=30)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=2, colors=INK, labelsize=8)
@@ -263,10 +276,8 @@ def _write_numbers(ax: Axes, heatmap: Heatmap, colors: Any, top: float) -> None:
         else:
             text = f"{value:.2f}".removeprefix("0") if heatmap.normalized else f"{value:.3g}"
         red, green, blue, _ = colors(heatmap.matrix[row, col] / top)
-        dark = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 < 0.2
-        ax.text(
-            col, row, text, ha="center", va="center", fontsize=9, color="white" if dark else INK
-        )
+        ink = readable_ink(red, green, blue)
+        ax.text(col, row, text, ha="center", va="center", fontsize=9, color=ink)
 
 
 def training_curves(

@@ -16,6 +16,7 @@ from ambigmnist._files import PathLike, atomic_write
 from ambigmnist._in_sample import definition_note, legend, mark
 from ambigmnist._rank_intervals import check_intervals, rank_bounds
 from ambigmnist._tables import Listing, few
+from ambigmnist._thumbnails import of_evidence
 from ambigmnist._validate import as_array, as_int
 from ambigmnist.definitions import Definition, find, is_row_score, top
 from ambigmnist.definitions import scores as scores_of
@@ -240,6 +241,9 @@ class Ranking(Listing):
             )
             for r in shown
         ]
+
+    def _pictures(self) -> list[str] | None:
+        return of_evidence(self.evidence, self.indices[: few(len(self))].tolist())
 
     def _legend(self) -> str:
         return legend(self.evidence, self.indices[: few(len(self))])

@@ -15,6 +15,7 @@ from ambigmnist._files import PathLike
 from ambigmnist._in_sample import explained, legend, mark
 from ambigmnist._names import suggest
 from ambigmnist._tables import Listing, few
+from ambigmnist._thumbnails import of_evidence
 from ambigmnist._validate import as_int
 from ambigmnist._verdict_features import features, groups_of, names_of, readings_of
 from ambigmnist._verdict_reasons import Facts, reason
@@ -190,6 +191,10 @@ class Verdicts(Listing):
     def _title(self) -> str:
         listed = ", ".join(f"{count:,} {name}" for name, count in self.counts().items())
         return f"{len(self):,} images: {listed}" + (f" ({self.note})" if self.note else "")
+
+    def _pictures(self) -> list[str] | None:
+        rows = self._worth_a_look()
+        return of_evidence(self.evidence, rows[: few(len(rows))].tolist())
 
     def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         rows = self._worth_a_look()

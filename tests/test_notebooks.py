@@ -17,6 +17,7 @@ NOTEBOOKS = ROOT / "notebooks"
 ARTICLE = "01_the_article.ipynb"
 OWN = "02_your_own_definition.ipynb"
 ALL = "03_all_70000.ipynb"
+REVIEW = "05_review_and_retrain.ipynb"
 PLANTED = "07_planted_truth.ipynb"
 LEFT_OUT = {
     "MNIST": "- MNIST, which is not on this machine",
@@ -188,10 +189,24 @@ def test_planted_truth(tmp_path, places, data, images):
     assert pictures(notebook) >= 10  # one more for every verdict that there is
 
 
+def test_review_and_retrain(tmp_path):
+    """The embedded digits: corrected, taken back, and better for it."""
+    notebook = execute(REVIEW, tmp_path)
+    check_outputs(notebook)
+    said = texts(notebook)
+    assert "MNIST is not on this machine" in said
+    assert "applied twice, the same: True" in said
+    assert "taken back, as before: True" in said
+    before, after = map(int, re.search(r"wrong labels: (\d+) before, (\d+) after", said).groups())
+    assert after < before / 2
+    accuracy = dict(re.findall(r"^\| ([^|]+?) \| ([\d.]+) %", said, re.M))
+    assert float(accuracy["as planted"]) < float(accuracy["reviewed"])
+
+
 # ---- committed ----
 
 
-@pytest.mark.parametrize("name", [ARTICLE, OWN, ALL, PLANTED])
+@pytest.mark.parametrize("name", [ARTICLE, OWN, ALL, REVIEW, PLANTED])
 def test_committed_with_outputs(name):
     path = NOTEBOOKS / name
     notebook = nbformat.read(path, as_version=4)
@@ -215,6 +230,9 @@ def test_committed_figures_are_those_of_mnist():
     assert "Dataset('mnist', 70000 images" in texts(everything)
     assert "15 networks in " in texts(everything)
     assert pictures(everything) == 8
+    review = texts(nbformat.read(NOTEBOOKS / REVIEW, as_version=4))
+    assert "of 60,000 digits looked at" in review
+    assert re.findall(r"\| ([\d.]+) % \|", review) == ["97.05", "99.11", "99.17", "99.17", "99.32"]
     planted = nbformat.read(NOTEBOOKS / PLANTED, as_version=4)
     assert "Dataset('mnist', 70000 images" in texts(planted)
     assert texts(planted).count("networks agree") > 24

@@ -190,7 +190,7 @@ def test_heatmap_numbers_are_those_of_the_matrix(ev):
 
 
 def test_ink_is_readable_on_its_cell(ev):
-    """At least 3 : 1 contrast (WCAG, large text) between a number and its cell."""
+    """At least 4.5 : 1 contrast (WCAG 2) between a number and its cell."""
 
     def luminance(rgb):
         rgb = np.asarray(rgb[:3])
@@ -211,7 +211,7 @@ def test_ink_is_readable_on_its_cell(ev):
         a, b = sorted(
             [luminance(cell), luminance(matplotlib.colors.to_rgb(text.get_color()))], reverse=True
         )
-        assert (a + 0.05) / (b + 0.05) >= 3.0, text.get_text()
+        assert (a + 0.05) / (b + 0.05) >= 4.5, text.get_text()
 
 
 @pytest.mark.parametrize("k", [1, 2, 16, 40])

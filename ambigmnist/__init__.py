@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from ambigmnist.compose import borda, weighted_sum
     from ambigmnist.evaluation import Evaluation, Evaluations, evaluate
     from ambigmnist.health import ClassHealth, class_health
+    from ambigmnist.interop import load_images
     from ambigmnist.labels import ConfidentJoint, confident_joint, label_issues
     from ambigmnist.neighbourhood import NeighbourLabels, neighbour_labels, outliers
     from ambigmnist.planting import Truth, plant
@@ -112,6 +113,7 @@ _LATER = {
     "Review": "review",
     "apply_review": "review",
     "load_review": "review",
+    "load_images": "interop",
     "merge_reviews": "review",
     "report": "review",
     "ReviewCurve": "reviewing",
@@ -174,6 +176,7 @@ __all__ = [
     "layers",
     "load_digits",
     "load_idx",
+    "load_images",
     "load_mnist",
     "load_review",
     "merge_reviews",
@@ -198,10 +201,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module 'ambigmnist' has no attribute {name!r}")
     from importlib import import_module
 
+    if name in ("interop", "review"):
+        return import_module(f"ambigmnist.{name}")
+    if name not in _LATER:
+        raise AttributeError(f"module 'ambigmnist' has no attribute {name!r}")
     value = getattr(import_module(f"ambigmnist.{_LATER[name]}"), name)
     globals()[name] = value
     return value

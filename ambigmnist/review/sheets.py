@@ -15,15 +15,15 @@ COLUMNS, PER_SHEET = 40, 1000
 LARGEST = 96  # a side; larger images are reduced
 
 
-def as_tiles(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Images (n, h, w, c) as uint8, with 1 or 3 channels, no side longer than `LARGEST`."""
+def as_tiles(images: NDArray[Any], *, largest: int | None = LARGEST) -> NDArray[np.uint8]:
+    """Images (n, h, w, c) as uint8, with 1 or 3 channels, no side longer than `largest`."""
     tiles: NDArray[np.uint8] = images if images.dtype == np.uint8 else _as_bytes(images)
     if tiles.shape[3] == 4:  # on white
         alpha = tiles[..., 3:].astype(np.uint16)
         tiles = ((tiles[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
     elif tiles.shape[3] != 3:
         tiles = tiles[..., :1]
-    times = -(-max(tiles.shape[1:3]) // LARGEST)
+    times = 1 if largest is None else -(-max(tiles.shape[1:3]) // largest)
     return tiles if times <= 1 else _reduced(tiles, times)
 
 

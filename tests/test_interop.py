@@ -108,6 +108,9 @@ def test_review_columns(tmp_path):
     lines = (tmp_path / "r.jsonl").read_text().splitlines()
     assert json.loads(lines[1])["note"] == "=1+1"
     assert json.loads(lines[1])["ms"] is None
+    assert review.to_frame().equals(frame)
+    review.to_csv(tmp_path / "r.csv")
+    assert ",'=1+1," in (tmp_path / "r.csv").read_text()
     with pytest.raises(DTypeError, match="expected a Review"):
         interop.review_columns("r.json")
 

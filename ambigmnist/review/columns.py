@@ -72,11 +72,23 @@ def nearest_of_both(
             # |a - b|^2 less |a|^2, which does not change the order
             distance = squares - 2 * (space[images].astype(np.float64) @ vectors.T)
             distance[images[:, np.newaxis] == members] = np.inf  # not its own neighbour
-            order = np.argsort(distance, axis=1, kind="stable")[:, :each]
+            order = _smallest(distance, each)
             near = members[order]
             near[np.isinf(np.take_along_axis(distance, order, axis=1))] = -1
             found[asked[part], which[part], : near.shape[1]] = near
     return found
+
+
+def _smallest(rows: NDArray[np.float64], k: int) -> NDArray[np.intp]:
+    """The places of the k smallest of each row, smallest first, equal ones by place."""
+    if k >= rows.shape[1]:
+        return np.argsort(rows, axis=1, kind="stable")
+    limit = np.partition(rows, k - 1, axis=1)[:, k - 1]
+    order = np.empty((len(rows), k), np.intp)
+    for i, row in enumerate(rows):
+        few = np.flatnonzero(row <= limit[i])
+        order[i] = few[np.argsort(row[few], kind="stable")][:k]
+    return order
 
 
 def cloud(

@@ -226,6 +226,20 @@ class Review(Listing):
         text = json.dumps(self.to_json(), ensure_ascii=False, indent=1, allow_nan=False)
         atomic_write(as_path(path), text.encode() + b"\n")
 
+    def to_frame(self) -> Any:
+        """A pandas DataFrame of the decisions, see `ambigmnist.interop.review_columns`."""
+        from ambigmnist.interop.tables import review_columns
+        from ambigmnist.ranking import data_frame
+
+        return data_frame(review_columns(self))
+
+    def to_csv(self, path: PathLike) -> None:
+        """Writes the columns of `to_frame`, complete or not at all; see `Ranking.to_csv`."""
+        from ambigmnist.interop.tables import review_columns
+        from ambigmnist.ranking import write_csv
+
+        write_csv(path, review_columns(self))
+
     def _title(self) -> str:
         listed = ", ".join(f"{count} {name}" for name, count in self.counts().items() if count)
         by = f" by {self.reviewer}" if self.reviewer else ""

@@ -20,6 +20,7 @@ __all__ = ["clouds_of", "page_data"]
 
 NEIGHBOURS = 4  # pictures for each of two readings
 WITH_NEIGHBOURS = 2000  # of more images only the first have them
+FOR_PLANE = 10_000  # images that settle the axes of the plane of embeddings
 WITH_PATCHES = 500  # the same of what speaks for their readings: 196 passes an image
 
 
@@ -143,11 +144,13 @@ def clouds_of(found: Findings) -> dict[str, Any]:
 
 def _plane(vectors: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The first two principal components; their signs make the largest entry positive."""
-    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
-    _, axes = np.linalg.eigh(centred.T @ centred)
+    some = vectors[:: -(-len(vectors) // FOR_PLANE)].astype(np.float64)  # settle the axes
+    centre = some.mean(axis=0)
+    some -= centre
+    _, axes = np.linalg.eigh(some.T @ some)
     first = axes[:, ::-1][:, :2]
     first = first * np.sign(first[np.abs(first).argmax(axis=0), np.arange(first.shape[1])])
-    flat = centred @ first
+    flat = np.asarray(vectors @ first.astype(vectors.dtype), np.float64) - centre @ first
     return flat[:, 0], flat[:, -1]
 
 

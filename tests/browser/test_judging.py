@@ -299,6 +299,29 @@ def test_storage_refused(digits, tmp_path, opened):
     assert len(exported(page, tmp_path / "r.json")["decisions"]) == 1
 
 
+def test_a_store_full_of_nonsense(digits, opened):
+    """Other pages from the same disk may have written anything."""
+    page = opened(digits.path)
+    press(page, "ru")
+    page.evaluate("""() => {
+        const nonsense = [null, 3, {}, {index: 1e9}, ...log, {index: 0, labels: 'x'}];
+        localStorage.setItem(`${KEY}.0`, JSON.stringify(nonsense));
+        localStorage.setItem(`${KEY}.past`, '{"a": 1}');
+        localStorage.setItem(`${KEY}.more`, '[1]');
+        localStorage.setItem(`${KEY}.seed`, '"x"');
+        for (const name of ['settings', 'reviewer', 'theme', 'nokeys', 'stored'])
+            localStorage.setItem(`ambigmnist.${name}`, '{');
+        localStorage.setItem('ambigmnist.keys', '{"undo": 7, "x": "y"}');
+    }""")
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    assert page.evaluate("log.length") == 1
+    press(page, "ru")
+    assert page.evaluate("log.length") == 2
+    press(page, "zz")
+    assert page.evaluate("log.length") == 0
+
+
 def test_report_of_conflicts(digits, tmp_path, opened):
     """Both judgements stay hidden until a third is made."""
     from ambigmnist.review import Decision, Review

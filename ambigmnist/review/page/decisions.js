@@ -64,16 +64,18 @@ function keep(block, all = false) {
   if (!dialog.open) layout();
 }
 
+// Pages opened from a disk share one store: what is no decision on these data is left out.
 function recall() {
   log = [];
   for (let b = 0; ; b++) {
     const part = store.get(`${KEY}.${b}`, null);
     if (!Array.isArray(part)) break;
-    log.push(...part);
+    log.push(...part.filter(isDecision));
     if (part.length < BLOCK) break;
   }
-  past = store.get(`${KEY}.past`, []);
+  past = [].concat(store.get(`${KEY}.past`, [])).filter(isDecision);
   more = store.get(`${KEY}.more`, {});
+  if (!isObject(more)) more = {};
   replay();
 }
 

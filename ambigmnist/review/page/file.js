@@ -1,6 +1,6 @@
 // The review file: what load_review reads in Python, checked here by the same rules.
 
-const reviewer = () => store.get('ambigmnist.reviewer', '') || 'anonymous';
+const reviewer = () => String(store.get('ambigmnist.reviewer', '') || 'anonymous').slice(0, 200);
 
 function reviewFile() {
   const now = new Date().toISOString(), times = log.map(d => d.at).sort();

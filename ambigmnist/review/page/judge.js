@@ -38,7 +38,7 @@ function shuffled(items, next) {
 function makeQueue() {
   const {blind, controls, repeats} = R.options, open = S.view.filter(isOpen);
   const fresh = open.filter(n => !decided(n)), skipped = open.filter(n => decided(n));
-  if (R.seed == null) {
+  if (!Number.isInteger(R.seed)) {
     R.seed = crypto.getRandomValues(new Uint32Array(1))[0];
     store.set(`${KEY}.seed`, R.seed);
   }

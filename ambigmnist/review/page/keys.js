@@ -1,9 +1,9 @@
 // The keyboard: letters act in the review, a few outside; all of them can be changed or switched off.
 
-const keys = {
-  ...Object.fromEntries(Object.entries(ACTIONS).map(([action, [key]]) => [action, key])),
-  ...store.get('ambigmnist.keys', {}),
-};
+const keys = Object.fromEntries(Object.entries(ACTIONS).map(([action, [key]]) => [action, key]));
+for (const [action, key] of Object.entries(store.get('ambigmnist.keys', {}))) {
+  if (Object.hasOwn(keys, action) && /^[a-z]$/.test(key)) keys[action] = key;
+}
 
 addEventListener('keydown', e => {
   const typing = e.target.matches('input, select, textarea'), key = e.key.toLowerCase(), reviewing = dialog.open;

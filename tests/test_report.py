@@ -121,6 +121,11 @@ def test_definitions_of_ones_own(tmp_path):
         ({"by": ["entropi"]}, ArgumentError, "entropy"),
         ({"by": ["bald"]}, ArgumentError, "needs"),
         ({"by": []}, ArgumentError, "at least one definition"),
+        (
+            {"by": [lambda ev: ev.probs[:, 0], lambda ev: ev.probs[:, 1]]},
+            ArgumentError,
+            "different names",
+        ),
         ({"name": 7}, DTypeError, "name: expected a str"),
         ({"notes": "one"}, DTypeError, "notes: expected a list"),
         ({"verdicts": 3}, DTypeError, "verdicts: expected Verdicts, got int"),

@@ -150,8 +150,14 @@ class Findings:
             check(self.ev, record)
         if not records:
             raise ArgumentError("by: expected at least one definition, got none")
+        named = {record.name: record for record in records}
+        for record in records:
+            if named[record.name].function is not record.function:
+                raise ArgumentError(
+                    f"by: expected definitions of different names, got two called {record.name!r}"
+                )
         orders = []
-        for record in {record.name: record for record in records}.values():
+        for record in named.values():
             values = scores(self.ev, record)
             indices = _ambigcore.top_k(values, self.ev.n)
             ranks = np.empty(self.ev.n, np.intp)
